@@ -1,0 +1,94 @@
+"""What must be served, and how well, and for how much."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from deepseek_planner.units import MicroUsd
+
+
+class AccuracyClass(StrEnum):
+    """Which precisions may serve: ``api.md`` of the docs defines them."""
+
+    CRITICAL = "Critical"
+    BALANCED = "Balanced"
+    ECONOMY = "Economy"
+
+
+@dataclass(frozen=True, slots=True)
+class LengthBucket:
+    """Requests with up to so many tokens: ``share`` of all (0..1), ``mean_tokens`` on average."""
+
+    up_to_tokens: int
+    mean_tokens: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class LengthDistribution:
+    """Token counts of requests: buckets by ascending length, shares summing to one."""
+
+    buckets: tuple[LengthBucket, ...]
+
+    @property
+    def mean_tokens(self) -> float:
+        return sum(bucket.share * bucket.mean_tokens for bucket in self.buckets)
+
+    @property
+    def max_tokens(self) -> int:
+        return self.buckets[-1].up_to_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Load as declared: requests per minute, and how long prompts and answers are."""
+
+    expected_requests_per_min: float
+    peak_requests_per_min: float
+    input_tokens: LengthDistribution
+    output_tokens: LengthDistribution
+    shared_prefix_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Load and service as measured over the last ``window_s`` seconds; None where nothing was seen.
+
+    ``covered_s`` is how much of the window has data: below the window, the declared demand stands.
+    """
+
+    window_s: float
+    covered_s: float
+    requests_per_min: float
+    peak_requests_per_min: float
+    """The highest rate of any minute in the window."""
+    mean_input_tokens: float | None
+    mean_output_tokens: float | None
+    tokens_per_s: float
+    """Input and output tokens served."""
+    usd_per_hour: MicroUsd | None
+    usd_per_million_tokens: MicroUsd | None
+    time_to_first_token_s: float | None
+    """At the percentile of the objective."""
+    time_per_output_token_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyTarget:
+    """``percentile`` (50, 90, 95 or 99) of requests must stay within ``limit_s`` seconds."""
+
+    percentile: int
+    limit_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Objectives:
+    """Targets of one deployment. Dollars are micro-dollars per hour and per million tokens."""
+
+    time_to_first_token: LatencyTarget | None
+    time_per_output_token: LatencyTarget | None
+    accuracy_class: AccuracyClass
+    max_usd_per_hour: MicroUsd
+    max_usd_per_million_tokens: MicroUsd | None
+    priority: int = 0

@@ -1,0 +1,42 @@
+"""Units: money as integer micro-dollars, everything else as a number whose name says its unit.
+
+Money is added up as integers so that the order of a sum never shows in a plan. Decimal strings appear
+only at the edges: resources, screens, price files. Physical quantities are floats in SI units and the
+unit is the end of the name (``_s``, ``_bytes``, ``_flops``, ``_per_s``).
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal, InvalidOperation
+from typing import NewType
+
+MicroUsd = NewType("MicroUsd", int)
+"""Millionths of a US dollar."""
+
+MICRO_PER_USD = 1_000_000
+SECONDS_PER_HOUR = 3600.0
+
+
+def micro_usd(amount: str | int | Decimal) -> MicroUsd:
+    """Dollars to micro-dollars, rounded up: a price is never understated.
+
+    Raises ValueError when ``amount`` is not a finite, non-negative number of dollars.
+    """
+    try:
+        dollars = Decimal(amount)
+    except InvalidOperation:
+        raise ValueError(f"{amount!r} is not an amount of dollars; write it like 1.50") from None
+    if not dollars.is_finite() or dollars < 0:
+        raise ValueError(f"{amount!r} is not an amount of dollars >= 0; write it like 1.50")
+    return MicroUsd(int((dollars * MICRO_PER_USD).to_integral_value(ROUND_CEILING)))
+
+
+def usd(amount: MicroUsd) -> Decimal:
+    """Micro-dollars to dollars, exactly."""
+    return Decimal(amount) / MICRO_PER_USD
+
+
+def format_usd(amount: MicroUsd) -> str:
+    """Dollars as people write them: two decimals, four below one dollar (``41.20``, ``0.0850``)."""
+    quantum = Decimal("0.01") if amount >= MICRO_PER_USD or amount == 0 else Decimal("0.0001")
+    return str(usd(amount).quantize(quantum, ROUND_HALF_EVEN))

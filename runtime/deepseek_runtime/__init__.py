@@ -1,0 +1,1 @@
+"""The engine pod: a LaunchSpec in, a metered, drainable vLLM out."""
