@@ -28,7 +28,7 @@ help: ## this text
 	@$(PYTHON) -m venv .venv-runtime
 	@.venv-runtime/bin/python $(PIP) install '$(TORCH)'
 	@.venv-runtime/bin/python $(PIP) install --require-hashes --no-deps -r runtime/requirements-cpu.lock
-	@.venv-runtime/bin/python $(PIP) install --no-deps -e runtime
+	@echo '$(CURDIR)/runtime' > "$$(.venv-runtime/bin/python -c 'import site; print(site.getsitepackages()[0])')/deepseek-runtime.pth"
 	@touch $@
 
 .PHONY: setup
