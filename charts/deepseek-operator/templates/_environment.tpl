@@ -1,8 +1,37 @@
-{{/* Values to the operator's settings. */}}
+{{/*
+Values to the operator's settings: one variable each. A number is written as it stands in values.yaml.
+*/}}
 {{- define "deepseek-operator.environment" -}}
-- name: POD_NAME
+- name: DEEPSEEK_POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
-- name: POD_NAMESPACE
+- name: DEEPSEEK_POD_NAMESPACE
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
-- {name: DEEPSEEK_ALERT_TOKEN_FILE, value: /etc/deepseek-operator/alerts/token}
+{{- $cuda := include "deepseek-operator.image" (dict "image" .Values.engine.images.cuda "root" $) }}
+{{- $cpu := include "deepseek-operator.image" (dict "image" .Values.engine.images.cpu "root" $) }}
+{{- $ports := list }}
+{{- range .Values.engine.weightPorts }}{{ $ports = append $ports (toString .) }}{{ end }}
+{{- $variables := dict
+  "CUDA_IMAGE" $cuda
+  "CPU_IMAGE" $cpu
+  "IMAGE_PULL_POLICY" .Values.engine.pullPolicy
+  "GPU_RESOURCE" .Values.engine.gpuResource
+  "MONITORING_NAMESPACE" .Values.engine.monitoringNamespace
+  "WEIGHT_PORTS" (join "," $ports)
+  "LEASE_NAME" .Values.leaderElection.leaseName
+  "LEASE_DURATION" .Values.leaderElection.leaseDurationSeconds
+  "LEASE_RENEW_DEADLINE" .Values.leaderElection.renewDeadlineSeconds
+  "LEASE_RETRY" .Values.leaderElection.retrySeconds
+  "SETTLE" .Values.loop.settleSeconds
+  "MEASUREMENT_WINDOW" .Values.loop.measurementWindowSeconds
+  "RESYNC" .Values.loop.resyncSeconds
+  "RELIST" .Values.loop.relistSeconds
+  "PROMETHEUS_URL" .Values.prometheus.url
+  "NAMESPACES" (join "," .Values.rbac.namespaces)
+  "ALERT_TOKEN_FILE" "/etc/deepseek-operator/alerts/token"
+  "LOG_LEVEL" .Values.logLevel
+}}
+{{- range $name := keys $variables | sortAlpha }}
+- name: DEEPSEEK_{{ $name }}
+  value: {{ get $variables $name | toString | quote }}
+{{- end }}
 {{- end }}
