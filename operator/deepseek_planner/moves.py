@@ -1,25 +1,27 @@
-"""From plan to moves: what differs between the fleet and the plan, and which differences are worth acting on."""
+"""From plan to moves: what differs between the fleet and the plan, and which differences are worth acting on.
+
+Three kinds of difference, three bars:
+
+- The spec, a lost pool, the budget or a missing fleet demand the move: it waits for nothing.
+- More capacity is needed: at once, when measurements ask for it.
+- The plan costs less: only where :mod:`deepseek_planner.worth` finds the savings worth the disruption.
+
+``verdicts`` keeps the moves that wait together with what they wait for; ``moves`` are those that wait for nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from deepseek_planner.plan import DeploymentKey, Placement
-from deepseek_planner.units import MicroUsd
+from deepseek_planner.difference import Difference, Situation, TargetGroup, difference
+from deepseek_planner.forecast import DECLARED, covered
+from deepseek_planner.plan import DeploymentInput, DeploymentKey, Plan, Policy, RebalancingMode, Snapshot
+from deepseek_planner.units import MicroUsd, format_usd
+from deepseek_planner.worth import Hold, Waiting, held_for_capacity, held_for_savings
 
-
-@dataclass(frozen=True, slots=True)
-class TargetGroup:
-    """A placement of the plan together with the engines' identity, which the renderer derives from
-    everything that would need a restart (model source, shape, engine settings; never price or version).
-    """
-
-    key: DeploymentKey
-    name: str
-    launch_hash: str
-    placement: Placement
+__all__ = ["Hold", "KeptGroup", "Move", "MoveReason", "TargetGroup", "Targets", "Verdict", "moves", "verdicts"]
 
 
 class MoveReason(StrEnum):
@@ -37,6 +39,14 @@ class MoveReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class KeptGroup:
+    """A group that runs, in no plan, and stays with so many replicas; its template is left as it is."""
+
+    name: str
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
 class Move:
     """Bring one deployment's fleet to ``targets``; ``required`` moves wait for no savings and no cooldown."""
 
@@ -47,6 +57,190 @@ class Move:
     saves_usd_per_hour: MicroUsd
     """Negative when the move costs more than what runs."""
     message: str
+    keeps: tuple[KeptGroup, ...] = ()
+    """What stays of the fleet where no plan is feasible but less must run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A move that would bring the fleet to the plan, and what it waits for: None when for nothing."""
+
+    move: Move
+    waiting: Waiting | None = None
 
 
 Targets = Mapping[DeploymentKey, tuple[TargetGroup, ...]]
+
+
+def moves(
+    snapshot: Snapshot, plan: Plan, targets: Targets, *, policy: Policy, settled_s: Mapping[DeploymentKey, float]
+) -> tuple[Move, ...]:
+    """Moves to make now, at most one per deployment, ordered by key. None is the usual answer.
+
+    ``settled_s`` says for how long each plan has had the same placements and replicas. The generation of a
+    deployment counts as planned (``planned_generation``) once its plan is feasible and no move is left for it.
+    """
+    found = verdicts(snapshot, plan, targets, policy=policy, settled_s=settled_s)
+    return tuple(verdict.move for verdict in found if verdict.waiting is None)
+
+
+def verdicts(
+    snapshot: Snapshot, plan: Plan, targets: Targets, *, policy: Policy, settled_s: Mapping[DeploymentKey, float]
+) -> tuple[Verdict, ...]:
+    """Like :func:`moves`, with those that wait and what they wait for."""
+    found = []
+    for deployment in sorted(snapshot.deployments, key=lambda each: each.key):
+        if deployment.paused:
+            continue
+        key = deployment.key
+        situation = Situation(
+            snapshot=snapshot,
+            deployment=deployment,
+            fleet=snapshot.fleet.of(key),
+            plan=plan.deployments.get(key),
+            targets=targets.get(key, ()),
+            policy=policy,
+            settled_s=settled_s.get(key, 0.0),
+        )
+        verdict = _verdict(situation) if situation.is_feasible else _shrunk_to_minimum(situation)
+        if verdict is not None:
+            found.append(verdict)
+    return tuple(found)
+
+
+def _verdict(situation: Situation) -> Verdict | None:
+    differs = difference(situation)
+    if differs.is_none:
+        return None
+    required = _required_reason(situation, differs)
+    if required is not None:
+        return Verdict(_move(situation, differs, required, required=True))
+    move = _move(situation, differs, _reason(situation, differs), required=False)
+    if differs.is_on_its_way:
+        return Verdict(move, _held_by_mode(situation))
+    if differs.only_grows or differs.saves < 0:
+        waiting = _held_by_mode(situation) or held_for_capacity(situation, differs)
+        return Verdict(replace(move, required=True), waiting)
+    if differs.saves == 0 and differs.grows:
+        return None  # the same dollars for another shape: nothing is gained by the disruption
+    return Verdict(move, _held_by_mode(situation) or held_for_savings(situation, differs))
+
+
+def _required_reason(situation: Situation, differs: Difference) -> MoveReason | None:
+    """Why the move may not wait, whatever the mode; None when it may."""
+    deployment, plan = situation.deployment, situation.plan
+    if situation.desired == 0 and differs.grows:
+        return MoveReason.FIRST_PLACEMENT if deployment.planned_generation is None else MoveReason.FLEET_LOST
+    if situation.is_edited:
+        # Fewer replicas on measurements are savings like on any other day; the edit itself asks for fewer when
+        # the declared demand or the allowed number of replicas does.
+        declared = plan is not None and plan.demand_source == DECLARED
+        asks_for_fewer = declared or situation.desired > deployment.constraints.max_replicas
+        if differs.grows or differs.surplus or asks_for_fewer:
+            return MoveReason.SPEC_CHANGED
+    may_rebalance = deployment.rebalancing.mode is RebalancingMode.AUTO or not situation.is_serving
+    if may_rebalance and _is_lost(situation, differs):
+        return MoveReason.FLEET_LOST
+    return MoveReason.OVER_BUDGET if situation.is_over_budget else None
+
+
+def _is_lost(situation: Situation, differs: Difference) -> bool:
+    """Whether a group that no target wants cannot live on: its pool is gone, or takes no engine while some miss."""
+    offerings = {offering.pool: offering for offering in situation.snapshot.offerings}
+    for group in differs.surplus:
+        offering = offerings.get(group.pool)
+        if offering is None or (offering.unavailable_reason and group.ready < group.desired):
+            return True
+    return False
+
+
+def _reason(situation: Situation, differs: Difference) -> MoveReason:
+    """Why a move that may wait is worth considering. A high cost per token is never a reason to grow."""
+    if differs.only_grows or differs.saves < 0:
+        return MoveReason.OBJECTIVE_MISSED if _objective_missed(situation.deployment) else MoveReason.DEMAND_HIGH
+    if _cost_per_token_high(situation.deployment):
+        return MoveReason.COST_PER_TOKEN_HIGH
+    return MoveReason.CHEAPER_PLAN if differs.surplus or differs.grows else MoveReason.DEMAND_LOW
+
+
+def _objective_missed(deployment: DeploymentInput) -> bool:
+    measured, objectives = covered(deployment.measured), deployment.objectives
+    if measured is None:
+        return False
+    pairs = (
+        (measured.time_to_first_token_s, objectives.time_to_first_token),
+        (measured.time_per_output_token_s, objectives.time_per_output_token),
+    )
+    return any(seen is not None and target is not None and seen > target.limit_s for seen, target in pairs)
+
+
+def _cost_per_token_high(deployment: DeploymentInput) -> bool:
+    measured, limit = covered(deployment.measured), deployment.objectives.max_usd_per_million_tokens
+    if measured is None or limit is None or measured.usd_per_million_tokens is None:
+        return False
+    return measured.usd_per_million_tokens > limit
+
+
+def _held_by_mode(situation: Situation) -> Waiting | None:
+    mode = situation.deployment.rebalancing.mode
+    if mode is RebalancingMode.AUTO:
+        return None
+    return Waiting(Hold.MODE, f"rebalancing.mode is {mode}: set it to Auto to have this move made")
+
+
+def _move(situation: Situation, differs: Difference, reason: MoveReason, *, required: bool) -> Move:
+    before = _named((group.desired, group.shape.name) for group in situation.fleet)
+    after = _named((goal.placement.replicas, goal.placement.shape.name) for goal in differs.goals)
+    return Move(
+        key=situation.deployment.key,
+        targets=differs.goals,
+        reason=reason,
+        required=required,
+        saves_usd_per_hour=differs.saves,
+        message=f"{before} -> {after}, {_dollars(differs.saves)}",
+    )
+
+
+def _shrunk_to_minimum(situation: Situation) -> Verdict | None:
+    """Nothing is feasible: what serves goes on serving, at its minimum when it costs more than the budget."""
+    floor = max(1, situation.deployment.constraints.min_replicas)
+    if not situation.is_over_budget or situation.desired <= floor:
+        return None
+    keeps = _cheapest_serving(situation, floor)
+    price = {group.name: group.usd_per_replica_hour or 0 for group in situation.fleet}
+    budget = situation.deployment.objectives.max_usd_per_hour
+    runs = situation.usd_per_hour
+    move = Move(
+        key=situation.deployment.key,
+        targets=(),
+        reason=MoveReason.OVER_BUDGET,
+        required=True,
+        saves_usd_per_hour=MicroUsd(runs - sum(kept.replicas * price[kept.name] for kept in keeps)),
+        message=(
+            f"${format_usd(runs)}/h runs, the budget is ${format_usd(budget)}/h and no plan is feasible in it: "
+            f"down to minReplicas ({floor})"
+        ),
+        keeps=keeps,
+    )
+    return Verdict(move)
+
+
+def _cheapest_serving(situation: Situation, replicas: int) -> tuple[KeptGroup, ...]:
+    """So many replicas of the fleet: those that serve before those that do not, the cheap before the dear."""
+    by_price = sorted(situation.fleet, key=lambda group: (group.usd_per_replica_hour or 0, group.name))
+    stays = dict.fromkeys((group.name for group in by_price), 0)
+    for serving in (True, False):
+        for group in by_price:
+            available = min(group.ready, group.desired) if serving else group.desired
+            taken = max(0, min(replicas, available - stays[group.name]))
+            stays[group.name] += taken
+            replicas -= taken
+    return tuple(KeptGroup(name, count) for name, count in stays.items())
+
+
+def _named(groups: Iterable[tuple[int, str]]) -> str:
+    return " + ".join(f"{replicas} x {shape}" for replicas, shape in groups) or "nothing"
+
+
+def _dollars(saves: MicroUsd) -> str:
+    return f"{'saves' if saves >= 0 else 'costs'} ${format_usd(MicroUsd(abs(saves)))}/h"

@@ -240,6 +240,8 @@ class DeploymentInput:
     planned_generation: int | None = None
     """Generation that the fleet was last moved for; None before the first plan."""
     last_move_at: datetime | None = None
+    own_weights: bool = False
+    """Whether the weights are the user's own checkpoint: then no other precision of the catalogue's can serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +265,16 @@ class EngineGroup:
     usd_per_replica_hour: MicroUsd | None
     failure: str = ""
     """Why its engines do not become ready, when known."""
+
+    @property
+    def paid_replicas(self) -> int:
+        """Replicas that cost money now or as soon as they are scheduled."""
+        return max(self.desired, self.ready + self.starting) + self.draining
+
+    @property
+    def usd_per_hour(self) -> MicroUsd:
+        """Of what was asked for. A pool that is gone has no price any more and costs nothing any more."""
+        return MicroUsd(self.desired * (self.usd_per_replica_hour or 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,3 +306,7 @@ class Policy:
     settle_s: float = 60.0
     """A move must stay the answer for so long before its first step."""
     max_price_age_days: int = 90
+    engine_start_s: float = 300.0
+    """Prior of an engine's cold start on a node that is there; a pool's ``startup_s`` comes on top."""
+    break_even_s: float = 4 * 3600.0
+    """A move for savings must have paid for its own disruption within so long."""

@@ -1,0 +1,94 @@
+"""Is a move worth its disruption? The bars it must pass, and the first one that holds it back.
+
+A move for savings passes every bar: measurements that fill their window, savings above the threshold, the
+cooldown, an answer that has settled, and savings that pay for the new engines' cold starts soon enough.
+A move for capacity waits for nothing when measurements ask for it and the shape stays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from deepseek_planner.difference import Difference, Situation
+from deepseek_planner.units import SECONDS_PER_HOUR
+
+
+class Hold(StrEnum):
+    """What a move waits for. Names are API: status and Events show them."""
+
+    MODE = "Mode"
+    NO_MEASUREMENTS = "NoMeasurements"
+    COOLDOWN = "Cooldown"
+    SETTLING = "Settling"
+    SAVINGS_BELOW_THRESHOLD = "SavingsBelowThreshold"
+    BREAK_EVEN_TOO_LATE = "BreakEvenTooLate"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A bar that was not passed, with the numbers."""
+
+    hold: Hold
+    message: str
+
+
+def held_for_capacity(situation: Situation, difference: Difference) -> Waiting | None:
+    """What more capacity waits for.
+
+    On absent measurements the declared demand asks for it, and must have asked for a cooldown long: an outage of
+    the metrics alone moves nothing. Nothing waits while nothing serves.
+    """
+    if not situation.is_serving:
+        return None
+    settle_s = 0.0 if difference.only_grows else situation.policy.settle_s
+    if not situation.is_measured:
+        if not difference.only_grows:
+            return Waiting(Hold.NO_MEASUREMENTS, "nothing measured says that what runs is not enough")
+        settle_s = max(situation.policy.settle_s, situation.deployment.rebalancing.cooldown_s)
+    return _held_for_settling(situation, settle_s)
+
+
+def held_for_savings(situation: Situation, difference: Difference) -> Waiting | None:
+    """What a cheaper fleet waits for: the first bar that is not passed, None when all are."""
+    deployment, policy = situation.deployment, situation.policy
+    if not situation.is_measured:
+        measured = deployment.measured
+        seen_s = measured.covered_s if measured is not None else 0.0
+        window = f" of {measured.window_s:.0f} s" if measured is not None else ""
+        return Waiting(Hold.NO_MEASUREMENTS, f"{seen_s:.0f} s{window} are measured; less runs only on a full window")
+    percent = 100 * difference.saves / situation.usd_per_hour if situation.usd_per_hour else 0.0
+    wanted = deployment.rebalancing.min_savings_percent
+    if percent < wanted:
+        return Waiting(Hold.SAVINGS_BELOW_THRESHOLD, f"saves {percent:.1f} %, minSavingsPercent is {wanted}")
+    if deployment.last_move_at is not None:
+        waited_s = (situation.snapshot.now - deployment.last_move_at).total_seconds()
+        cooldown_s = deployment.rebalancing.cooldown_s
+        if waited_s < cooldown_s:
+            return Waiting(Hold.COOLDOWN, f"the last move was {waited_s:.0f} s ago, cooldown is {cooldown_s:.0f} s")
+    settling = _held_for_settling(situation, policy.settle_s)
+    if settling is not None:
+        return settling
+    pays_back_s = break_even_s(situation, difference)
+    if pays_back_s > policy.break_even_s:
+        text = f"pays for its disruption after {pays_back_s:.0f} s, allowed are {policy.break_even_s:.0f} s"
+        return Waiting(Hold.BREAK_EVEN_TOO_LATE, text)
+    return None
+
+
+def break_even_s(situation: Situation, difference: Difference) -> float:
+    """Seconds until the savings have paid for the new engines' cold starts, during which the old ones run on."""
+    startup_s = {offering.pool: offering.startup_s for offering in situation.snapshot.offerings}
+    running = {group.name: group.desired for group in situation.fleet}
+    disruption = 0.0  # micro-dollars
+    for goal in difference.goals:
+        starts = max(0, goal.placement.replicas - running.get(goal.name, 0))
+        cold_s = startup_s.get(goal.placement.pool, 0.0) + situation.policy.engine_start_s
+        disruption += starts * goal.placement.usd_per_replica_hour * cold_s / SECONDS_PER_HOUR
+    return disruption / difference.saves * SECONDS_PER_HOUR if difference.saves > 0 else 0.0
+
+
+def _held_for_settling(situation: Situation, settle_s: float) -> Waiting | None:
+    if situation.settled_s >= settle_s:
+        return None
+    return Waiting(Hold.SETTLING, f"the answer has stood for {situation.settled_s:.0f} s of {settle_s:.0f} s")
