@@ -61,6 +61,7 @@ verify: .venv/ready ## format, lint, types, import contracts, generated files
 	@$(bin)/mypy
 	@$(bin)/lint-imports --no-cache
 	@$(bin)/deepseek-operator crds --check
+	@$(bin)/deepseek-operator crds --check --dir charts/deepseek-operator/files/crds
 	@$(bin)/deepseek-operator rules --check
 	@$(bin)/deepseek-operator docs --check
 
@@ -68,6 +69,7 @@ verify: .venv/ready ## format, lint, types, import contracts, generated files
 generate: .venv/ready ## write what verify checks: CRDs, alert rules, reference docs
 	@$(bin)/ruff format .
 	@$(bin)/deepseek-operator crds
+	@$(bin)/deepseek-operator crds --dir charts/deepseek-operator/files/crds
 	@$(bin)/deepseek-operator rules
 	@$(bin)/deepseek-operator docs
 
