@@ -9,11 +9,40 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 VERSION = 1
+
+# What `engine.extraArgs` may not say, because the plan or this runtime says it. Short names beside the long.
+OWNED_ARGUMENTS = frozenset(
+    {
+        "--model", "--served-model-name", "--host", "--port", "--uds", "--config", "--headless", "--middleware",
+        "--max-model-len", "--max-num-seqs", "--max-num-batched-tokens", "--kv-cache-memory-bytes",
+        "--gpu-memory-utilization", "--enable-prefix-caching", "--dtype", "--quantization", "-q", "--shutdown-timeout",
+        "--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp", "--enable-expert-parallel", "-ep",
+        "--data-parallel-size", "-dp", "--data-parallel-size-local", "-dpl", "--data-parallel-start-rank", "-dpr",
+        "--data-parallel-rank", "-dpn", "--data-parallel-address", "-dpa", "--data-parallel-rpc-port", "-dpp",
+        "--data-parallel-backend", "-dpb", "--data-parallel-external-lb", "-dpe", "--data-parallel-hybrid-lb",
+        "-dph", "-dpm",
+        "--nnodes", "-n", "--node-rank", "-r", "--master-addr", "--master-port", "--distributed-executor-backend",
+        "--api-server-count", "-asc", "--enforce-eager", "--compilation-config", "-cc", "-O", "--optimization-level",
+        "--disable-log-stats", "--enable-prompt-tokens-details", "--root-path", "--api-key", "--ssl-keyfile",
+    }
+)  # fmt: skip
+FORBIDDEN_ARGUMENTS = frozenset({"--trust-remote-code"})
+OWNED_ENVIRONMENT = frozenset(
+    {
+        "VLLM_CPU_KVCACHE_SPACE", "VLLM_CPU_OMP_THREADS_BIND", "VLLM_ENABLE_V1_MULTIPROCESSING", "VLLM_TARGET_DEVICE",
+        "VLLM_SERVER_DEV_MODE", "VLLM_API_KEY", "VLLM_PORT", "VLLM_HOST_IP", "TORCHDYNAMO_DISABLE", "OMP_NUM_THREADS",
+        "PYTHONPATH", "LD_PRELOAD", "TERMINATION_MESSAGE_PATH",
+    }
+)  # fmt: skip
+OWNED_ENVIRONMENT_PREFIXES = ("DEEPSEEK_", "LWS_", "KUBERNETES_")
+
+# Beyond drain delay and drain timeout: the engine's own stop, and what it takes to report.
+_STOP_MARGIN_S = 20
 
 
 class LaunchSpecError(ValueError):
@@ -96,6 +125,11 @@ class LaunchSpec:
         """First ten hex digits of the SHA-256 of the canonical JSON: the identity of an engine."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:10]
 
+    @property
+    def termination_grace_s(self) -> int:
+        """Seconds between the stop signal and the kill that a pod of this spec needs at most."""
+        return self.drain_delay_s + self.drain_timeout_s + _STOP_MARGIN_S
+
     @classmethod
     def from_json(cls, text: str) -> LaunchSpec:
         """Read what :meth:`to_json` wrote; raises :class:`LaunchSpecError` on anything else."""
@@ -114,6 +148,51 @@ class LaunchSpec:
             raw[name] = _build(kind, raw.get(name, {}), f"{name}.")
         spec: LaunchSpec = _build(cls, raw, "")
         return spec
+
+
+def refused_arguments(arguments: Sequence[str]) -> list[str]:
+    """What is wrong with extra engine arguments: one text per problem, naming field, value and remedy."""
+    problems = []
+    for index, argument in enumerate(arguments):
+        if not argument.startswith("-"):
+            continue
+        owner = _owner(argument)
+        if owner in FORBIDDEN_ARGUMENTS:
+            problems.append(
+                f"engine.extraArgs[{index}]: {argument!r}: runs code from the checkpoint; "
+                "leave it out and use a model that the engine knows"
+            )
+        elif owner:
+            problems.append(f"engine.extraArgs[{index}]: {argument!r}: {owner} is set by the plan; leave it out")
+    return problems
+
+
+def refused_environment(env: Mapping[str, str]) -> list[str]:
+    """What is wrong with extra environment variables: one text per problem."""
+    return [
+        f"engine.env[{name}]: {value!r}: {name} is set by the runtime; leave it out"
+        for name, value in sorted(env.items())
+        if name in OWNED_ENVIRONMENT or name.startswith(OWNED_ENVIRONMENT_PREFIXES)
+    ]
+
+
+def _owner(argument: str) -> str:
+    """The owned flag that ``argument`` means to vLLM's parser, or ""."""
+    # The parser takes `_` for `-`, `--no-x` for x off, `--x.key` for a part of x, and any unambiguous beginning.
+    name = argument.split("=", 1)[0].split(".", 1)[0]
+    owned = OWNED_ARGUMENTS | FORBIDDEN_ARGUMENTS
+    if not name.startswith("--"):
+        # `-O2` and `-tp2` are a short name and its value in one word.
+        short = {flag for flag in owned if not flag.startswith("--")}
+        return name if name in short else "-O" if name.startswith("-O") else _glued(name, short)
+    name = name.replace("_", "-")
+    name = "--" + name.removeprefix("--").removeprefix("no-")
+    return next((flag for flag in sorted(owned) if flag == name or (len(name) > 3 and flag.startswith(name))), "")
+
+
+def _glued(name: str, short: set[str]) -> str:
+    stem = name.rstrip("0123456789")
+    return stem if stem in short else ""
 
 
 def _build(kind: Any, raw: object, where: str) -> Any:
