@@ -48,6 +48,8 @@ class Counts:
     cut: int = 0
     """Answers that broke off after their first byte."""
     retried: int = 0
+    abandoned: int = 0
+    """Clients that went away before their answer was whole."""
     by_status: Counter[int] = field(default_factory=Counter)
     by_pod: Counter[str] = field(default_factory=Counter)
 
@@ -94,7 +96,11 @@ class FrontDoor:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.counts.requests += 1
-        answer = await self._forward(request, await request.read())
+        try:
+            answer = await self._forward(request, await request.read())
+        except asyncio.CancelledError:
+            self.counts.abandoned += 1
+            raise
         self.counts.by_status[answer.status] += 1
         self.counts.failed += not 200 <= answer.status < 300
         return answer
@@ -129,6 +135,7 @@ class FrontDoor:
             headers=headers,
             data=body or None,
             allow_redirects=False,
+            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
         )
 

@@ -19,6 +19,10 @@ from deepseek_operator.world import Kind
 from deepseek_runtime.launchspec import LaunchSpec
 
 LOOPBACK = "127.0.0.1"
+DRAIN_DELAY_S = 0
+"""A drain's wait for endpoints to go: our front door has stopped sending before the engine hears of it."""
+HURRY_S = 5.0
+"""Time between SIGINT, which ends a drain early, and SIGKILL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +86,16 @@ class Keeper:
         self.stopping.set()
 
     async def stop(self, *, grace_s: float) -> None:
+        """Drain for at most ``grace_s``, then hurry, then kill; returns when the process is gone."""
         self.ask_to_stop()
-        if self.task is not None:
+        if self.task is None:
+            return
+        for last_resort in (children.hurry, children.sweep):
             _, late = await asyncio.wait([self.task], timeout=grace_s)
             if late and self.process is not None:
-                children.sweep(self.process)
-            await asyncio.wait([self.task])
+                last_resort(self.process)
+            grace_s = min(grace_s, HURRY_S)
+        await asyncio.wait([self.task])
 
     def refresh_files(self) -> None:
         """Rewrite what the ConfigMap says when it changed, as a kubelet does for a mounted directory."""
@@ -102,6 +110,10 @@ class Keeper:
     @property
     def _log(self) -> Path:
         return self.machine.settings.directory / "logs" / f"{self.key[2]}.log"
+
+    @property
+    def _termination(self) -> Path:
+        return self._directory / "termination-log"
 
     async def _keep(self) -> None:
         settings = self.machine.settings
@@ -131,6 +143,7 @@ class Keeper:
         serving, metrics = free_ports(2)
         self.state = replace(self.state, serving_port=serving, metrics_port=metrics)
         self._log.parent.mkdir(parents=True, exist_ok=True)
+        self._termination.unlink(missing_ok=True)
         try:
             self._write_files(self._config_files())
             command = self.machine.command(settings, self._directory / "launchspec.json")
@@ -151,7 +164,11 @@ class Keeper:
             await self._drain()
         children.sweep(self.process)
         code = await ended
-        self._report(running=False, ready=False, exit_code=code, exit_message=children.tail(self._log))
+        self._report(running=False, ready=False, exit_code=code, exit_message=self._last_words())
+
+    def _last_words(self) -> str:
+        """The termination message; without one the end of the log (FallbackToLogsOnError)."""
+        return children.tail(self._termination, lines=1) or children.tail(self._log)
 
     async def _drain(self) -> None:
         pod = self.machine.store.get(*self.key)
@@ -185,6 +202,7 @@ class Keeper:
             spec,
             port=self.state.serving_port,
             metrics_port=self.state.metrics_port,
+            drain_delay_s=DRAIN_DELAY_S,
             weights=replace(spec.weights, cache_path=str(self.machine.settings.weights_cache)),
         )
         for name, text in {**files, "launchspec.json": here.to_json()}.items():
@@ -202,7 +220,12 @@ class Keeper:
             "status.podIP": LOOPBACK,
             "spec.nodeName": self.machine.settings.node,
         }
-        environment = dict(os.environ)
+        environment = {
+            **os.environ,
+            "DEEPSEEK_HOST": LOOPBACK,
+            "DEEPSEEK_RUNTIME_DIR": str(self._directory / "totals"),
+            "TERMINATION_MESSAGE_PATH": str(self._termination),
+        }
         for entry in stated:
             path = entry.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath", "")
             if "value" in entry or path in fields:

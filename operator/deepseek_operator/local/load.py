@@ -173,7 +173,7 @@ async def _read_stream(answer: aiohttp.ClientResponse, at_s: float, began: float
             data = line.removeprefix("data:").strip()
             if data == "[DONE]":
                 done = True
-                break
+                continue  # to the end of the answer, or the connection could not be used again
             event = json.loads(data)
             if "error" in event:
                 error = f"error event: {json.dumps(event['error'])[:200]}"

@@ -167,3 +167,4 @@ async def test_a_client_that_goes_away_frees_its_engine(door, http, upstreams):
     request.cancel()
 
     await until(lambda: sum(opened.in_flight.values()) == 0)
+    await until(lambda: opened.counts.abandoned == 1)

@@ -1,0 +1,181 @@
+"""The embedded world as one thing to start and stop: store, processes, front doors, measurements, the loop.
+
+Nothing here decides: the loop is :func:`deepseek_operator.reconcile.cycle`, as in a cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import aiohttp
+
+from deepseek_operator import reconcile
+from deepseek_operator.local import host, pods
+from deepseek_operator.local.frontdoor import FrontDoor, ready_backends
+from deepseek_operator.local.keeper import Machine, ProcessSettings
+from deepseek_operator.local.measurements import Measurements
+from deepseek_operator.local.processes import Processes
+from deepseek_operator.local.store import Defaulter, Key, Store
+from deepseek_operator.local.world import LocalWorld, LocalWriter
+from deepseek_operator.reconcile import Memory, Report
+from deepseek_operator.settings import Settings
+from deepseek_operator.world import Kind, Object
+from deepseek_planner.catalog import Catalog
+from deepseek_planner.plan import DeploymentKey
+
+logger = logging.getLogger(__name__)
+
+_WAKING = frozenset({Kind.POD, Kind.ENGINE_GROUP})
+_DECLARED = frozenset({Kind.DEPLOYMENT, Kind.POOL})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Where the embedded world lives and what it runs with."""
+
+    runtime_python: str
+    directory: Path
+    """Launch specs, logs and everything else that the run writes."""
+    weights_cache: Path
+    port: int = 8000
+    """Port of the first deployment's front door; the next gets the next. 0: any free ports."""
+    scrape_s: float = 2.0
+    stop_s: float = 60.0
+    """Longest time that requests in flight may take when everything stops."""
+
+
+@dataclass(slots=True)
+class Embedded:
+    """A small world of one machine. Use as an async context manager: leaving it leaves nothing running."""
+
+    options: Options
+    settings: Settings
+    catalog: Catalog
+    defaults: Mapping[Kind, Defaulter]
+    on_report: Callable[[Report], None] = lambda _: None
+    store: Store = field(init=False)
+    http: aiohttp.ClientSession = field(init=False)
+    processes: Processes = field(init=False)
+    measurements: Measurements = field(init=False)
+    doors: dict[DeploymentKey, FrontDoor] = field(default_factory=dict)
+    ports: dict[DeploymentKey, int] = field(default_factory=dict)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _generations: dict[Key, int] = field(default_factory=dict)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _services_changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __aenter__(self) -> Embedded:
+        options = self.options
+        self.store = Store(defaults=self.defaults)
+        # Connections of proxied requests are not pooled away from each other: no limit.
+        self.http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
+        name, memory_bytes = host.node_name(), host.available_memory_bytes()
+        machine = ProcessSettings(
+            runtime_python=options.runtime_python,
+            directory=options.directory,
+            weights_cache=options.weights_cache,
+            node=name,
+            memory_bytes=memory_bytes,
+        )
+        self.processes = Processes(Machine(self.store, machine, self.http))
+        self.measurements = Measurements(self.store, self.http, window_s=self.settings.measurement_window_s)
+        node = host.node(name=name, slots=host.vcpus(), memory_bytes=memory_bytes)
+        self.store.apply(node)
+        self.store.write_status(Kind.NODE, "", name, node["status"])
+        self.store.watch(self._note)
+        self._tasks += [
+            self.processes.start(),
+            asyncio.create_task(self._follow_services(), name="front doors"),
+            asyncio.create_task(self.measurements.follow(options.scrape_s), name="measurements"),
+        ]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        # The loop first, or it would start again what is being stopped; the doors before the engines.
+        follower, *others = self._tasks
+        await _cancel(others)
+        await asyncio.gather(*(door.stop() for door in self.doors.values()))
+        await self.processes.stop(grace_s=self.options.stop_s)
+        await _cancel([follower])
+        await self.http.close()
+
+    def apply(self, manifests: Sequence[Object]) -> None:
+        """Write what a person wrote. Raises what the API would refuse, before anything is written."""
+        for manifest in manifests:
+            admit = self.defaults.get(Kind(manifest["kind"]))
+            if admit is not None:
+                admit(manifest)
+        for manifest in manifests:
+            self.store.apply(manifest)
+
+    def start_loop(self) -> None:
+        """Begin to reconcile."""
+        self._tasks.append(asyncio.create_task(self._loop(), name="loop"))
+
+    async def _loop(self) -> None:
+        world, writer, memory = LocalWorld(self.store, self.measurements), LocalWriter(self.store), Memory()
+        while True:
+            self.wake.clear()
+            report = await reconcile.cycle(
+                world=world,
+                writer=writer,
+                catalog=self.catalog,
+                settings=self.settings,
+                memory=memory,
+                now=self.store.now(),
+            )
+            self.on_report(report)
+            with contextlib.suppress(TimeoutError):
+                longest_s = self.settings.busy_s if report.is_busy else self.settings.resync_s
+                await asyncio.wait_for(self.wake.wait(), longest_s)
+            await asyncio.sleep(self.settings.debounce_s)
+
+    def _note(self, key: Key) -> None:
+        """Wake the loop for what it has not written itself; its own status writes are not news."""
+        kind = key[0]
+        if kind is Kind.SERVICE:
+            self._services_changed.set()
+        elif kind in _WAKING:
+            self.wake.set()
+        elif kind in _DECLARED:
+            found = self.store.get(*key)
+            generation = int(found["metadata"]["generation"]) if found is not None else 0
+            if self._generations.get(key) != generation:
+                self._generations[key] = generation
+                self.wake.set()
+
+    async def _follow_services(self) -> None:
+        while True:
+            await self._services_changed.wait()
+            self._services_changed.clear()
+            services = {_key(item): item for item in self.store.objects(Kind.SERVICE)}
+            for key in self.doors.keys() - services.keys():
+                await self.doors.pop(key).stop()
+            for key in sorted(services.keys() - self.doors.keys()):
+                door = FrontDoor(partial(ready_backends, self.store, services[key]), self.http)
+                wanted = self.options.port + len(self.ports) if self.options.port else 0
+                self.ports[key] = await door.start(self.ports.get(key, wanted))
+                self.doors[key] = door
+
+
+def engines(store: Store) -> Sequence[Object]:
+    """Pods with a running process, draining ones included."""
+    return [pod for pod in store.objects(Kind.POD) if pods.ports_of(pod) is not None]
+
+
+def _key(item: Object) -> DeploymentKey:
+    return DeploymentKey(item["metadata"]["namespace"], item["metadata"]["name"])
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            logger.error("a task of the embedded world failed", exc_info=outcome)

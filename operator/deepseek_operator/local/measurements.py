@@ -1,0 +1,131 @@
+"""Scrapes the engines and computes what Prometheus would: same series, same definitions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import aiohttp
+
+from deepseek_operator.local import pods
+from deepseek_operator.local.keeper import LOOPBACK
+from deepseek_operator.local.series import Series
+from deepseek_operator.local.store import Store
+from deepseek_operator.world import Kind, Object
+from deepseek_planner.demand import LatencyTarget, Measured
+from deepseek_planner.plan import DeploymentInput, DeploymentKey
+from deepseek_planner.units import MICRO_PER_USD, SECONDS_PER_HOUR, MicroUsd
+
+logger = logging.getLogger(__name__)
+
+TOKENS = "deepseek_tokens_total"
+SPEND = "deepseek_spend_usd_total"
+REQUESTS = "deepseek_requests_total"
+FIRST_TOKEN = "deepseek_time_to_first_token_seconds"
+PER_TOKEN = "deepseek_time_per_output_token_seconds"
+
+MINUTE_S = 60.0
+_SPARE_S = 60.0
+"""Samples are kept so much longer than the window, so that a full window is seen as full."""
+
+
+@dataclass(slots=True)
+class Measurements:
+    """Samples of all engines, and what they say about each deployment."""
+
+    store: Store
+    http: aiohttp.ClientSession
+    window_s: float
+    series: Series = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.series = Series(keep_s=self.window_s + _SPARE_S)
+
+    async def follow(self, interval_s: float) -> None:
+        """Scrape all engines every ``interval_s`` seconds until cancelled."""
+        while True:
+            running = [pod for pod in self.store.objects(Kind.POD) if pods.ports_of(pod) is not None]
+            await asyncio.gather(*(self._scrape(pod) for pod in running))
+            await asyncio.sleep(interval_s)
+
+    async def _scrape(self, pod: Object) -> None:
+        ports = pods.ports_of(pod)
+        if ports is None:
+            return
+        url = f"http://{LOOPBACK}:{ports[1]}/metrics"
+        plain = {"Accept-Encoding": "identity"}
+        # An engine that starts or ends does not answer: its series have a gap then, as in Prometheus.
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            async with self.http.get(url, headers=plain, timeout=aiohttp.ClientTimeout(total=2)) as answer:
+                text = await answer.text()
+                if answer.status == 200:
+                    labels = {"pod": pod["metadata"]["name"]}
+                    self.series.record(text, at_s=self.store.now().timestamp(), labels=labels)
+
+    def measured(self, deployment: DeploymentInput, *, now: datetime) -> Measured | None:
+        """Load and service over the window; None where no engine of the deployment was ever seen in it."""
+        match = labels_of(deployment.key)
+        now_s = now.timestamp()
+        since_s = now_s - self.window_s
+        first_s = self.series.first_s(TOKENS, match, since_s=since_s - _SPARE_S)
+        if first_s is None:
+            return None
+        covered_s = min(self.window_s, now_s - first_s)
+        if covered_s <= 0:
+            return None
+        requests = self.series.increase(REQUESTS, match, since_s=since_s) or 0.0
+        tokens = self.series.increase(TOKENS, match, since_s=since_s) or 0.0
+        dollars = self.series.increase(SPEND, match, since_s=since_s)
+        objectives = deployment.objectives
+        return Measured(
+            window_s=self.window_s,
+            covered_s=covered_s,
+            requests_per_min=requests / covered_s * MINUTE_S,
+            peak_requests_per_min=self._peak_requests_per_min(match, now_s, covered_s),
+            mean_input_tokens=self._mean("vllm:request_prompt_tokens", match, since_s),
+            mean_output_tokens=self._mean("vllm:request_generation_tokens", match, since_s),
+            tokens_per_s=tokens / covered_s,
+            usd_per_hour=_micro(dollars, SECONDS_PER_HOUR / covered_s),
+            usd_per_million_tokens=_micro(dollars, 1e6 / tokens) if tokens else None,
+            time_to_first_token_s=self._quantile(FIRST_TOKEN, objectives.time_to_first_token, match, since_s),
+            time_per_output_token_s=self._quantile(PER_TOKEN, objectives.time_per_output_token, match, since_s),
+        )
+
+    def total(self, name: str, match: Mapping[str, str]) -> float:
+        """What the matching counters gained since the oldest sample that is kept."""
+        return self.series.increase(name, match, since_s=0.0) or 0.0
+
+    def _peak_requests_per_min(self, match: Mapping[str, str], now_s: float, covered_s: float) -> float:
+        """The highest rate of any minute; a window shorter than a minute is one."""
+        span_s = min(MINUTE_S, covered_s)
+        starts = (now_s - span_s * (index + 1) for index in range(max(1, int(covered_s // span_s))))
+        gains = (
+            self.series.increase(REQUESTS, match, since_s=start_s, until_s=start_s + span_s) or 0.0
+            for start_s in starts
+        )
+        return max(gains) / span_s * MINUTE_S
+
+    def _mean(self, histogram: str, match: Mapping[str, str], since_s: float) -> float | None:
+        count = self.series.increase(f"{histogram}_count", match, since_s=since_s)
+        total = self.series.increase(f"{histogram}_sum", match, since_s=since_s)
+        return total / count if count and total is not None else None
+
+    def _quantile(
+        self, histogram: str, target: LatencyTarget | None, match: Mapping[str, str], since_s: float
+    ) -> float | None:
+        if target is None:
+            return None
+        return self.series.quantile(target.percentile / 100, histogram, match, since_s=since_s)
+
+
+def labels_of(key: DeploymentKey) -> Mapping[str, str]:
+    """Labels that all series of a deployment carry."""
+    return {"namespace": key.namespace, "name": key.name}
+
+
+def _micro(dollars: float | None, factor: float) -> MicroUsd | None:
+    return MicroUsd(round(dollars * factor * MICRO_PER_USD)) if dollars is not None else None
