@@ -39,6 +39,16 @@ class LengthDistribution:
     def max_tokens(self) -> int:
         return self.buckets[-1].up_to_tokens
 
+    def at_percentile(self, percentile: int) -> float:
+        """Tokens that ``percentile`` percent of the requests stay within; linear inside a bucket."""
+        below, share = 0.0, 0.0
+        for bucket in self.buckets:
+            if bucket.share > 0 and share + bucket.share >= percentile / 100:
+                inside = (percentile / 100 - share) / bucket.share
+                return below + inside * (bucket.up_to_tokens - below)
+            below, share = float(bucket.up_to_tokens), share + bucket.share
+        return float(self.max_tokens)
+
 
 @dataclass(frozen=True, slots=True)
 class Demand:

@@ -86,6 +86,8 @@ class Offering:
     allowed_namespaces: tuple[str, ...] = ()
     """Empty: all."""
     node_selector: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels that all its nodes carry, or will: a deployment's own node selector must be among them."""
     tolerations: tuple[Mapping[str, str], ...] = ()
     weights_cache: Mapping[str, object] = field(default_factory=dict)
     unavailable_reason: str = ""

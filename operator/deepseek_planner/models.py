@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -53,7 +54,19 @@ class CompressedAttention:
     index_top_k: int
     layers_by_ratio: tuple[tuple[int, int], ...]
     """(compression ratio, layers); ratio 0 means the sliding window only."""
+    index_heads: int = 0
+    """Heads of the indexer that picks ``index_top_k`` entries in the layers of the smallest ratio."""
+    index_dim: int = 0
 
+    @property
+    def entry_bytes(self) -> float:
+        """One cache entry: fp8 with a scale per 64 values, the rotary part in bf16."""
+        plain = self.head_dim - self.rope_dim
+        return plain * 1.0 + plain / 64 + self.rope_dim * 2.0
+
+
+INDEX_ENTRY_BYTES = 132.0
+"""Indexer cache per token and layer: 128 fp8 values and one scale (vLLM blog on V3.2-Exp, 2025-09-29)."""
 
 Attention = LatentAttention | GroupedAttention | CompressedAttention
 
@@ -67,6 +80,17 @@ class Experts:
     shared: int
     intermediate: int
     first_dense_layers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What a precision costs in quality as somebody measured it; ``loss`` is ``Unmeasured`` where nobody did."""
+
+    loss: str
+    source: str
+
+
+UNMEASURED = Quality(loss="Unmeasured", source="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +115,101 @@ class ModelSpec:
     checkpoints: tuple[Precision, ...]
     """Precisions in which a checkpoint exists or the engine can convert at load."""
     source: str
+    repositories: Mapping[Precision, str] = field(default_factory=dict)
+    """Hub repository of the checkpoint in each precision; converted at load: the one it is made from."""
+    quality: Mapping[Precision, Quality] = field(default_factory=dict)
+
+    def repository_in(self, precision: Precision) -> str:
+        """Where the weights for ``precision`` are; empty for a model that no hub holds."""
+        return self.repositories.get(precision, self.repository)
+
+    def quality_in(self, precision: Precision) -> Quality:
+        """Measured loss against the native precision, which loses nothing."""
+        if precision is self.native_precision:
+            return Quality(loss="none: the checkpoint's own precision", source=self.source)
+        return self.quality.get(precision, UNMEASURED)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether attention reads only the entries that an indexer picks."""
+        return self.attention.index_top_k > 0 if not isinstance(self.attention, GroupedAttention) else False
+
+    @property
+    def attention_parameters(self) -> float:
+        """Attention weights of one layer, on average over the layers."""
+        return _attention_parameters(self)
+
+    @property
+    def dense_layers(self) -> int:
+        return self.layers if self.experts is None else self.experts.first_dense_layers
+
+    @property
+    def expert_parameters(self) -> float:
+        """Weights of one routed or shared expert."""
+        return 0.0 if self.experts is None else 3.0 * self.hidden * self.experts.intermediate
+
+    @property
+    def dense_parameters(self) -> float:
+        """Feed-forward weights of one dense layer."""
+        return 3.0 * self.hidden * self.dense_intermediate
+
+    @property
+    def vocabulary_parameters(self) -> float:
+        """Weights of the embedding, and as many again of the head."""
+        return float(self.vocabulary) * self.hidden
+
+    @property
+    def counted_parameters(self) -> float:
+        """Parameters as the architecture gives them, to check ``total_parameters`` with (no MTP layers)."""
+        experts = self.experts
+        total = self.layers * self.attention_parameters + 2 * self.vocabulary_parameters
+        total += self.dense_layers * self.dense_parameters
+        if experts is not None:
+            total += (self.layers - self.dense_layers) * (experts.routed + experts.shared) * self.expert_parameters
+        return total
+
+    @property
+    def kv_bytes_per_token(self) -> float:
+        """Cache bytes of one more token over all layers, unsharded, in a 16-bit cache (V4: its own format)."""
+        attention = self.attention
+        if isinstance(attention, LatentAttention):
+            index = INDEX_ENTRY_BYTES if attention.index_top_k else 0.0
+            return self.layers * ((attention.kv_lora_rank + attention.rope_dim) * 2.0 + index)
+        if isinstance(attention, GroupedAttention):
+            return self.layers * attention.kv_heads * attention.head_dim * 4.0
+        smallest = min((ratio for ratio, _ in attention.layers_by_ratio if ratio), default=0)
+        total = 0.0
+        for ratio, layers in attention.layers_by_ratio:
+            if ratio:
+                entry = attention.entry_bytes + (INDEX_ENTRY_BYTES if ratio == smallest else 0.0)
+                total += layers * entry / ratio
+        return total
+
+    @property
+    def kv_bytes_per_sequence(self) -> float:
+        """Cache bytes that a sequence takes whatever its length: V4's sliding windows."""
+        attention = self.attention
+        if not isinstance(attention, CompressedAttention):
+            return 0.0
+        return float(self.layers * attention.sliding_window) * attention.entry_bytes
+
+
+def _attention_parameters(model: ModelSpec) -> float:
+    attention, hidden, heads = model.attention, model.hidden, model.heads
+    if isinstance(attention, GroupedAttention):
+        return float(hidden * attention.head_dim * 2 * (heads + attention.kv_heads))
+    if isinstance(attention, LatentAttention):
+        query = heads * (attention.nope_dim + attention.rope_dim)
+        rank = attention.q_lora_rank
+        total = hidden * query if rank is None else rank * (hidden + query)
+        total += hidden * (attention.kv_lora_rank + attention.rope_dim)
+        total += attention.kv_lora_rank * heads * (attention.nope_dim + attention.v_dim)
+        total += heads * attention.v_dim * hidden
+        if attention.index_top_k:
+            total += (rank or hidden) * attention.index_heads * attention.index_dim
+            total += hidden * (attention.index_dim + attention.index_heads)
+        return float(total)
+    query = heads * attention.head_dim
+    total = attention.q_lora_rank * (hidden + query) + hidden * attention.head_dim
+    total += query * attention.o_lora_rank + attention.o_groups * attention.o_lora_rank * hidden
+    return float(total)

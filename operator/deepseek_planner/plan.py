@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -202,6 +202,8 @@ class Constraints:
     capacity_types: tuple[CapacityType, ...] = tuple(CapacityType)
     max_spot_percent: int = 100
     zones: tuple[str, ...] = ()
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    """Labels that an offering's nodes must carry: see :attr:`Offering.labels`."""
     min_replicas: int = 1
     max_replicas: int = 64
 
@@ -265,6 +267,8 @@ class EngineGroup:
     usd_per_replica_hour: MicroUsd | None
     failure: str = ""
     """Why its engines do not become ready, when known."""
+    unscheduled: int = 0
+    """Of those starting: without a node, so they hold no accelerators and cost nothing yet."""
 
     @property
     def paid_replicas(self) -> int:

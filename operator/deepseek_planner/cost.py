@@ -1,0 +1,44 @@
+"""Dollars: of a replica, of a fleet, per million tokens, and what a spot node's interruptions add.
+
+A replica is charged the fraction of its nodes' accelerators that it holds: the rest of a node is for others. When
+nobody takes it, it is ours all the same, and the meter shows it; a plan cannot know.
+"""
+
+from __future__ import annotations
+
+from deepseek_planner.hardware import Offering
+from deepseek_planner.plan import Shape
+from deepseek_planner.units import MicroUsd
+
+TOKENS_PER_UNIT = 1_000_000
+SECONDS_PER_DAY = 86_400.0
+
+
+def usd_per_replica_hour(offering: Offering, shape: Shape) -> MicroUsd:
+    """What one replica holds of its nodes, rounded up; the offering's price must be known."""
+    assert offering.price is not None
+    held = offering.price.usd_per_node_hour * shape.accelerators
+    return MicroUsd(-(-held // offering.gpus_per_node))
+
+
+def usd_per_million_tokens(usd_per_hour: MicroUsd, requests_per_min: float, tokens_per_request: float) -> MicroUsd:
+    """Fleet dollars per hour over input and output tokens per hour, times a million; rounded up."""
+    tokens_per_hour = requests_per_min * 60 * tokens_per_request
+    if tokens_per_hour <= 0:
+        return MicroUsd(0)
+    exact = usd_per_hour * TOKENS_PER_UNIT / tokens_per_hour
+    return MicroUsd(-int(-exact // 1))
+
+
+def spot_overhead(offering: Offering, shape: Shape, *, engine_start_s: float) -> float:
+    """Share of the time that a replica is paid for but starting again after an interruption of any of its nodes.
+
+    This much more capacity is needed on average, so this much a spot dollar is worth less when offers are compared.
+    """
+    lost_s = offering.startup_s + engine_start_s
+    return offering.interruptions_per_node_day * shape.nodes_per_replica * lost_s / SECONDS_PER_DAY
+
+
+def expected_usd_per_hour(nominal: MicroUsd, overhead: float) -> MicroUsd:
+    """What an offer costs once what it loses is bought again; offers are compared by this."""
+    return MicroUsd(-int(-(nominal * (1 + overhead)) // 1))
