@@ -67,8 +67,15 @@ def command(
     if spec.accelerator == "cpu":
         flags += _CPU_FLAGS
     flags += engine.extra_args
-    variables = {**_ENV, **(_CPU_ENV if spec.accelerator == "cpu" else {}), **engine.env}
+    variables = {**_ENV, **_accelerator_env(spec), **engine.env}
     return Command(arguments=("-m", ENTRY, *flags), env=variables)
+
+
+def _accelerator_env(spec: LaunchSpec) -> Mapping[str, str]:
+    if spec.accelerator == "cpu":
+        return _CPU_ENV
+    # Compiled kernels outlive the pod where the weights do.
+    return {"VLLM_CACHE_ROOT": f"{spec.weights.cache_path}/vllm"} if spec.weights.cache_path else {}
 
 
 def _refuse(spec: LaunchSpec) -> None:

@@ -26,13 +26,13 @@ class EngineClient:
         self._model = model
         self._headers = {PROBE_HEADER.decode(): probe_token}
 
-    async def is_healthy(self) -> bool:
-        """Says /health 200? That is liveness only: an engine that cannot generate says it too."""
+    async def health(self) -> int:
+        """Status of /health, 0 where nothing answers. 200 is liveness only: an engine that cannot generate says it."""
         try:
             async with self._session.get(f"{self._base}/health", timeout=_limit(5)) as answer:
-                return answer.status == 200
+                return answer.status
         except (aiohttp.ClientError, TimeoutError):
-            return False
+            return 0
 
     async def metrics(self) -> EngineMetrics | None:
         """A scrape, or None when the engine does not answer in time."""

@@ -41,12 +41,16 @@ class Exposition:
         self._meter, self._state, self._cold_start = meter, state, cold_start
         self.engine: EngineMetrics | None = None
         self.ready = False
+        self.follows = False
+        """Part of a replica whose leader shows everything."""
 
     def describe(self) -> list[Metric]:
         """Nothing in advance: names are fixed, and collecting needs a scrape."""
         return []
 
     def collect(self) -> Iterator[Metric]:
+        if self.follows:
+            return
         yield from self._served()
         yield from self._paid()
         yield self._gauge("deepseek_engine_ready", "1 while the engine takes new requests.", float(self.ready))

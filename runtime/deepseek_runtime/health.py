@@ -82,14 +82,32 @@ class Watch:
     now: float
     probe_every_s: float = 60.0
     """An engine without requests is asked for one token this often."""
-    stalled_after_s: float = 180.0
-    """With requests and no token computed for this long it is stuck."""
+    stalled_after_s: float = 300.0
+    """With requests and no token computed for this long it is stuck. One very long prompt is no stall."""
+    silent_after_s: float = 20.0
+    """Without a good answer of /health for this long it is dead."""
     _work: float = -1.0
     _progress_at: float = 0.0
     _probed_at: float = 0.0
+    _healthy_at: float = 0.0
+    is_healthy: bool = True
+    """False at once when the engine itself says that it is dead, as it does seconds before it ends."""
 
     def __post_init__(self) -> None:
-        self._progress_at = self._probed_at = self.now
+        self._progress_at = self._probed_at = self._healthy_at = self.now
+
+    def heard(self, now: float, *, status: int) -> None:
+        """Note the status of /health, 0 for none: a busy server may miss one."""
+        self.now = now
+        if status == 200:
+            self._healthy_at = now
+            self.is_healthy = True
+        elif status:
+            self.is_healthy = False
+
+    @property
+    def is_dead(self) -> bool:
+        return self.now - self._healthy_at >= self.silent_after_s
 
     def observe(self, now: float, *, work_done: float | None, in_flight: float) -> None:
         """Note the engine's count of computed tokens; None where it could not be read, which is no progress."""

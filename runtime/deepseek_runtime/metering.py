@@ -38,10 +38,16 @@ class Tokens:
         return Tokens(self.input + other.input, self.cached + other.cached, self.output + other.output)
 
     def since(self, before: Tokens) -> Tokens:
-        """The growth from ``before``; a counter that fell began anew at zero."""
-        if self.input < before.input or self.cached < before.cached or self.output < before.output:
-            return self
-        return Tokens(self.input - before.input, self.cached - before.cached, self.output - before.output)
+        """The growth from ``before``, in no direction less than nothing."""
+        return Tokens(
+            max(0.0, self.input - before.input),
+            max(0.0, self.cached - before.cached),
+            max(0.0, self.output - before.output),
+        )
+
+    def least(self, other: Tokens) -> Tokens:
+        """The smaller of both in each direction."""
+        return Tokens(min(self.input, other.input), min(self.cached, other.cached), min(self.output, other.output))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +92,11 @@ class Meter:
             self._marks.popleft()
 
     def engine_counted(self, tokens: Tokens) -> None:
-        """The engine's totals of finished requests."""
+        """The engine's totals of finished requests; they may be read in the middle of a change."""
         growth = tokens.since(self._engine)
-        self._engine = tokens
-        own = Tokens(
-            min(growth.input, self._own.input),
-            min(growth.cached, self._own.cached),
-            min(growth.output, self._own.output),
-        )
-        self._own = self._own.since(own) if own.total else self._own
+        self._engine += growth
+        own = growth.least(self._own)
+        self._own = self._own.since(own)
         self.tokens += growth.since(own)
 
     def asked_ourselves(self, tokens: Tokens) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from deepseek_runtime.engine import SUPERVISOR_VARIABLE
 
-_ERROR = re.compile(r"([A-Za-z_.]*(?:Error|Exception|Interrupt)): (.+)")
+_ERROR = re.compile(r"\b([A-Za-z][\w.]*(?:Error|Exception|Interrupt)): (.+)")
 _POLL_S = 0.05
 _KEPT_LINES = 200
 
