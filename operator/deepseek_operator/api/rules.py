@@ -1,0 +1,150 @@
+"""Rules about values, said once: as CEL for the API server and as a predicate for everything else.
+
+A rule's text names what is wrong and what to do. The API server shows it for a resource that is applied,
+``plan`` and the embedded world show the same text for a file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+GROUP = "serving.deepseek-operator.dev"
+"""API group; also the prefix of the operator's own labels and annotations."""
+
+MONEY_PATTERN = r"^([1-9][0-9]{0,8}(\.[0-9]{1,6})?|0\.[0-9]{0,5}[1-9][0-9]{0,5})$"
+"""A decimal number of dollars above zero, in millionths at the finest."""
+AMOUNT_PATTERN = r"^(0|[1-9][0-9]{0,8})(\.[0-9]{1,6})?$"
+"""A decimal number, zero included."""
+DURATION_PATTERN = r"^([0-9]{1,6}(ms|s|m|h)){1,4}$"
+NAME_PATTERN = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
+"""A DNS label that may name a Service, short enough that names derived from it stay readable."""
+MODEL_PATTERN = r"^[a-z0-9]([-a-z0-9._]{0,61}[a-z0-9])?$"
+ACCELERATOR_PATTERN = r"^[A-Za-z0-9]([-A-Za-z0-9._]{0,61}[A-Za-z0-9])?$"
+
+_MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One claim about a value: ``cel`` and ``holds`` say the same, ``message`` and ``remedy`` say it to people.
+
+    ``field`` is where a broken rule is reported, relative to the value (``maxUSDPerHour``); empty: the value
+    itself. ``cluster_only`` rules bind where an API server is, not in the embedded world.
+    """
+
+    cel: str
+    holds: Callable[[Any], bool]
+    message: str
+    remedy: str
+    field: str = ""
+    cluster_only: bool = False
+
+    @property
+    def text(self) -> str:
+        """What the API server answers: the message and the remedy."""
+        return f"{self.message}; {self.remedy}"
+
+
+def quoted(text: str) -> str:
+    """``text`` as a CEL string literal."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def matching(pattern: str, message: str, remedy: str) -> Rule:
+    """The rule that a string matches ``pattern`` (RE2 and Python agree on the patterns used here)."""
+    return Rule(
+        cel=f"self.matches({quoted(pattern)})",
+        holds=lambda text: re.search(pattern, text) is not None,
+        message=message,
+        remedy=remedy,
+    )
+
+
+def decimal_matching(pattern: str, minimum: int, message: str, remedy: str) -> Rule:
+    """The rule that a decimal string matches ``pattern`` and a whole number is at least ``minimum``."""
+
+    def holds(amount: int | str) -> bool:
+        if isinstance(amount, int):
+            return minimum <= amount < 10**9
+        return re.search(pattern, amount) is not None
+
+    return Rule(
+        cel=f"type(self) == int ? self >= {minimum} && self < 1000000000 : string(self).matches({quoted(pattern)})",
+        holds=holds,
+        message=message,
+        remedy=remedy,
+    )
+
+
+def exactly_one(fields: tuple[str, ...], message: str, remedy: str) -> Rule:
+    """The rule that exactly one of ``fields`` (JSON and Python names are equal but for case) is set."""
+    count = " + ".join(f"(has(self.{field_json}) ? 1 : 0)" for field_json in fields)
+    python = tuple("".join(f"_{c.lower()}" if c.isupper() else c for c in field_json) for field_json in fields)
+    return Rule(
+        cel=f"{count} == 1",
+        holds=lambda value: sum(getattr(value, name) is not None for name in python) == 1,
+        message=message,
+        remedy=remedy,
+    )
+
+
+def duration_ms(text: str) -> int:
+    """Milliseconds of a duration such as ``800ms``, ``15m`` or ``1h30m``; ValueError when it is none."""
+    if not re.search(DURATION_PATTERN, text):
+        raise ValueError(f"{text!r} is not a duration; write it like 800ms, 15m or 1h30m")
+    return sum(int(count) * _MILLISECONDS[unit] for count, unit in re.findall(r"([0-9]+)(ms|s|m|h)", text))
+
+
+def duration_s(text: str) -> float:
+    """Seconds of a duration such as ``800ms``, ``15m`` or ``1h30m``; ValueError when it is none."""
+    return duration_ms(text) / 1000
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds as a duration a person would write: ``620ms``, ``45s``, ``15m``, ``1h30m``."""
+    milliseconds = round(seconds * 1000)
+    if milliseconds < 1000:
+        return f"{milliseconds}ms"
+    if milliseconds < 10_000 and milliseconds % 1000:
+        return f"{milliseconds}ms"
+    whole, parts = round(milliseconds / 1000), []
+    for size, unit in ((3600, "h"), (60, "m"), (1, "s")):
+        count, whole = divmod(whole, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts)
+
+
+def decimal_of(amount: int | str) -> Decimal:
+    """The number behind an int-or-string amount that passed its rule."""
+    return Decimal(amount)
+
+
+MONEY = decimal_matching(
+    MONEY_PATTERN,
+    1,
+    "is not an amount of US dollars above 0",
+    'write a decimal string or a whole number, such as "1.50" or 60',
+)
+AMOUNT = decimal_matching(
+    AMOUNT_PATTERN, 0, "is not a number of at least 0", 'write a decimal string or a whole number, such as "0.4" or 2'
+)
+DURATION = Rule(
+    cel=f"self.matches({quoted(DURATION_PATTERN)}) && self.matches('[1-9]')",
+    holds=lambda text: re.search(DURATION_PATTERN, text) is not None and duration_ms(text) > 0,
+    message="is not a duration above 0",
+    remedy="write it like 800ms, 15m or 1h30m",
+)
+DURATION_OR_ZERO = matching(
+    DURATION_PATTERN, "is not a duration of at least 0", "write it like 0s, 800ms, 15m or 1h30m"
+)
+MODEL_NAME = matching(
+    MODEL_PATTERN, "is not a name of the catalogue", "write it as on the hub, in lower case, such as deepseek-v3.1"
+)
+ACCELERATOR_NAME = matching(
+    ACCELERATOR_PATTERN, "is not a name or an alias of an accelerator", "write it like h100 or a100-80gb"
+)
