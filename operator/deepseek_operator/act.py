@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from deepseek_planner.cost import replica_price
-
 from deepseek_operator import render
 from deepseek_operator.observe import Resource
 from deepseek_operator.render.groups import LAUNCH_KEY
 from deepseek_operator.render.names import DEPLOYMENT_LABEL, GROUP_LABEL, TEMPLATE_HASH_ANNOTATION
 from deepseek_operator.settings import EngineSettings
 from deepseek_operator.world import Kind, Object, World, Writer
+from deepseek_planner.cost import usd_per_replica_hour
 from deepseek_planner.hardware import Offering
 from deepseek_planner.models import ModelSpec
 from deepseek_planner.plan import DeploymentKey, EngineGroup
 from deepseek_planner.rollout import Step, StepKind
+from deepseek_planner.units import MicroUsd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +78,8 @@ async def _keep(
     launch = next((found for found in scene.launches if found.target.name == group.name), None)
     launch_json = launch.spec.to_json() if launch else (config_map or {}).get("data", {}).get(LAUNCH_KEY)
     if launch_json:
-        price = render.price_document(group.usd_per_replica_hour)
-        await writer.apply(render.config_map(scene.resource.object, group.name, launch_json, price))
+        price_json = _price(scene.offering(group.pool), group.usd_per_replica_hour)
+        await writer.apply(render.config_map(scene.resource.object, group.name, launch_json, price_json))
     manifest = scene.manifest(launch, group.desired) if launch else None
     if manifest is None:
         return
@@ -97,13 +97,18 @@ async def _take(writer: Writer, scene: Scene, step: Step) -> None:
         manifest = scene.manifest(launch, step.replicas)
         if manifest is None or offering is None:
             return
-        price = render.price_document(replica_price(launch.target.placement.shape, offering))
-        await writer.apply(render.config_map(scene.resource.object, step.group, launch.spec.to_json(), price))
+        per_hour = usd_per_replica_hour(offering, launch.target.placement.shape) if offering.price else None
+        files = render.config_map(scene.resource.object, step.group, launch.spec.to_json(), _price(offering, per_hour))
+        await writer.apply(files)
         await writer.apply(manifest)
     elif step.kind is StepKind.SCALE:
         await writer.scale(_kind(scene, step.group), scene.key.namespace, step.group, step.replicas)
     elif step.kind is StepKind.DELETE:
         await writer.delete(_kind(scene, step.group), scene.key.namespace, step.group)
+
+
+def _price(offering: Offering | None, per_hour: MicroUsd | None) -> str | None:
+    return None if per_hour is None else render.price_document(per_hour, offering.price if offering else None)
 
 
 def _kind(scene: Scene, name: str) -> Kind:

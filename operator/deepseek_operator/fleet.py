@@ -7,8 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from deepseek_planner.cost import replica_price
-
 from deepseek_operator.render.groups import PRICE_KEY
 from deepseek_operator.render.names import (
     DEPLOYMENT_LABEL,
@@ -18,6 +16,7 @@ from deepseek_operator.render.names import (
     read_placement,
 )
 from deepseek_operator.world import Object
+from deepseek_planner.cost import usd_per_replica_hour
 from deepseek_planner.hardware import Offering
 from deepseek_planner.plan import DeploymentKey, EngineGroup, Fleet, Shape
 from deepseek_planner.units import MicroUsd, micro_usd
@@ -70,6 +69,7 @@ def _group(
         starting=len(staying) - len(ready),
         draining=len(leaving),
         usd_per_replica_hour=_current_price(shape, pool, offerings) or last_price,
+        unscheduled=sum(1 for pod in staying if not pod["spec"].get("nodeName")),
         failure=failure(staying, item) if len(ready) < len(staying) or not staying else "",
     )
 
@@ -128,10 +128,8 @@ def _pods_by_group(pods: Iterable[Object]) -> Mapping[_Name, list[Object]]:
 
 
 def _current_price(shape: Shape, pool: str, offerings: Sequence[Offering]) -> MicroUsd | None:
-    for offering in offerings:
-        if offering.pool == pool:
-            return replica_price(shape, offering)
-    return None
+    found = next((offering for offering in offerings if offering.pool == pool), None)
+    return usd_per_replica_hour(found, shape) if found and found.price else None
 
 
 def _price(config_map: Object) -> MicroUsd | None:

@@ -51,8 +51,9 @@ async def snapshot(world: World, *, catalog: Catalog, settings: Settings, now: d
             continue
         key = key_of(item)
         try:
-            resources[key] = Resource(item, pod_request(item, local_paths=settings.local_paths))
-            inputs.append(_with_history(deployment_input(item, catalog=catalog), item))
+            read = deployment_input(item, catalog=catalog, in_cluster=not settings.local_paths)
+            inputs.append(_with_history(read, item))
+            resources[key] = Resource(item, pod_request(item))
         except InputError as error:
             resources[key] = Resource(item, PodRequest(), error.problems)
     nodes, pods = world.objects(Kind.NODE), world.objects(Kind.POD)

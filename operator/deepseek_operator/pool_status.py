@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from deepseek_operator.status import condition, duration
+from deepseek_operator.status import condition, duration, held
 from deepseek_operator.world import Object
 from deepseek_planner.hardware import Offering
 from deepseek_planner.plan import Fleet, Policy, Snapshot
@@ -38,7 +38,7 @@ def _status(pool: Object, offering: Offering | None, snapshot: Snapshot, policy:
     if offering is None:
         return status
     status["nodes"] = len(offering.free_gpus_by_node)
-    status["gpusFree"] = max(0, sum(offering.free_gpus_by_node) - held(offering.pool, snapshot.fleet))
+    status["gpusFree"] = max(0, sum(offering.free_gpus_by_node) - _held(offering.pool, snapshot.fleet))
     if offering.price:
         status["price"] = {
             "usdPerNodeHour": format_usd(offering.price.usd_per_node_hour),
@@ -50,13 +50,9 @@ def _status(pool: Object, offering: Offering | None, snapshot: Snapshot, policy:
     return status
 
 
-def held(pool: str, fleet: Fleet) -> int:
-    """Accelerators of a pool that our engines hold, draining ones too."""
-    return sum(
-        group.shape.accelerators * (group.ready + group.starting + group.draining)
-        for group in fleet.groups
-        if group.pool == pool
-    )
+def _held(pool: str, fleet: Fleet) -> int:
+    """Accelerators of a pool that our engines hold."""
+    return sum(group.shape.accelerators * held(group) for group in fleet.groups if group.pool == pool)
 
 
 def _available(offering: Offering | None) -> tuple[bool, str, str]:

@@ -26,7 +26,7 @@ from deepseek_operator.world import Kind, World, Writer
 from deepseek_planner import moves as moving
 from deepseek_planner import rollout, search
 from deepseek_planner.catalog import Catalog
-from deepseek_planner.moves import Move, TargetGroup
+from deepseek_planner.moves import Hold, Move, TargetGroup, Verdict
 from deepseek_planner.plan import DeploymentKey, DeploymentPlan, EngineGroup, Plan, Policy, Snapshot
 from deepseek_planner.rollout import Step, StepKind
 
@@ -132,12 +132,12 @@ async def cycle(
     launches = _launches(observed, plan, catalog)
     targets = {key: tuple(item.target for item in items) for key, items in launches.items()}
     settled = memory.settled_s(targets, now)
-    chosen = {
-        move.key: move for move in moving.moves(snapshot, plan, targets, policy=settings.policy, settled_s=settled)
-    }
+    verdicts = moving.verdicts(snapshot, plan, targets, policy=settings.policy, settled_s=settled)
+    chosen = {verdict.move.key: verdict.move for verdict in verdicts if verdict.waiting is None}
+    held = {verdict.move.key: verdict for verdict in verdicts if verdict.waiting is not None}
 
     # 4. Take one surge-safe step each, derived from what is observed, so that a restart loses nothing.
-    steps = {key: rollout.next_step(snapshot, move) for key, move in chosen.items()}
+    steps = {key: step for key, move in chosen.items() if (step := rollout.next_step(snapshot, move))}
     for item in snapshot.deployments:
         if item.key in refusals or item.paused:
             continue
@@ -160,6 +160,7 @@ async def cycle(
         plan=plan,
         targets=targets,
         chosen=chosen,
+        held=held,
         steps=steps,
         refusals=refusals,
         memory=memory,
@@ -169,7 +170,7 @@ async def cycle(
     for pool, status in pool_statuses(world.objects(Kind.POOL), snapshot, settings.policy):
         await _guarded(writer.write_status(pool, status), DeploymentKey("", pool["metadata"]["name"]))
     ended = [memory.follow(view, key) for key, view in views.items()]
-    is_busy = any(item.move or item.refusal or not item.is_converged for item in reports)
+    is_busy = any(_is_busy(view) for view in views.values())
     return Report(snapshot, tuple(reports), tuple(item for item in ended if item), is_busy)
 
 
@@ -192,14 +193,13 @@ def _plan(snapshot: Snapshot, catalog: Catalog, policy: Policy) -> tuple[Plan, d
 
 def _launches(observed: Observation, plan: Plan, catalog: Catalog) -> Mapping[DeploymentKey, tuple[render.Launch, ...]]:
     """The engines that each plan asks for. A deployment without a feasible plan is not in it."""
+    inputs = {item.key: item for item in observed.snapshot.deployments}
     found: dict[DeploymentKey, tuple[render.Launch, ...]] = {}
     for key, item in plan.deployments.items():
         if not item.is_feasible:
             continue
-        resource, model = observed.resources[key], catalog.model(item.model)
-        found[key] = tuple(
-            render.launch(resource.object, model, placement, resource.request) for placement in item.placements
-        )
+        request, model = observed.resources[key].request, catalog.model(item.model)
+        found[key] = tuple(render.launch(inputs[key], model, placement, request) for placement in item.placements)
     return found
 
 
@@ -209,6 +209,7 @@ def _views(
     plan: Plan,
     targets: moving.Targets,
     chosen: Mapping[DeploymentKey, Move],
+    held: Mapping[DeploymentKey, Verdict],
     steps: Mapping[DeploymentKey, Step],
     refusals: Mapping[DeploymentKey, Refusal],
     memory: Memory,
@@ -226,6 +227,7 @@ def _views(
             plan=plan.deployments.get(key),
             groups=groups,
             move=chosen.get(key),
+            held=held.get(key),
             step=steps.get(key),
             is_converged=key in targets and _is_converged(groups, targets[key]),
             refusal=refusals.get(key),
@@ -239,6 +241,13 @@ def _views(
             ),
         )
     return views
+
+
+def _is_busy(view: View) -> bool:
+    """Whether the next look is due soon, though no event may call for it."""
+    settles = view.held is not None and view.held.waiting is not None and view.held.waiting.hold is Hold.SETTLING
+    fails = view.refusal is not None and not view.refusal.is_lasting
+    return view.move is not None or settles or fails
 
 
 def _is_converged(groups: tuple[EngineGroup, ...], targets: tuple[TargetGroup, ...]) -> bool:

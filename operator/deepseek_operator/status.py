@@ -19,7 +19,7 @@ from deepseek_operator.render.network import endpoint
 from deepseek_operator.world import Object
 from deepseek_planner.demand import LatencyTarget, Measured, Objectives
 from deepseek_planner.errors import Problem
-from deepseek_planner.moves import Move
+from deepseek_planner.moves import Move, Verdict
 from deepseek_planner.plan import DeploymentInput, DeploymentPlan, EngineGroup, Placement
 from deepseek_planner.rollout import Step, StepKind
 from deepseek_planner.units import MicroUsd, format_usd
@@ -51,6 +51,8 @@ class View:
     plan: DeploymentPlan | None = None
     groups: tuple[EngineGroup, ...] = ()
     move: Move | None = None
+    held: Verdict | None = None
+    """A move that would be right and waits."""
     step: Step | None = None
     is_converged: bool = False
     """Whether the fleet is what the plan asks for, with nothing starting or draining."""
@@ -75,7 +77,10 @@ class View:
 
 
 def deployment_status(view: View, *, now: datetime) -> dict[str, Any]:
-    """The whole status: what is not in it is gone from the resource."""
+    """The whole status: what is not in it is gone from the resource.
+
+    ``fleetGeneration`` follows once the plan for a generation is feasible and no move is left for it.
+    """
     previous = view.previous
     status: dict[str, Any] = {
         "observedGeneration": view.generation,
@@ -95,7 +100,8 @@ def deployment_status(view: View, *, now: datetime) -> dict[str, Any]:
     moved = _last_move(view, now=now)
     if moved:
         status["lastMove"] = moved
-    planned = view.generation if view.is_converged else previous.get("fleetGeneration")
+    is_done = view.plan is not None and view.plan.is_feasible and view.move is None and view.refusal is None
+    planned = view.generation if is_done and not _is_paused(view) else previous.get("fleetGeneration")
     if planned is not None:
         status["fleetGeneration"] = planned
     return _bounded(status)
@@ -153,7 +159,7 @@ def _ready(view: View) -> Iterator[_Claim]:
         yield serves, view.refusal.reason, view.refusal.message
     if view.plan and not view.plan.is_feasible:
         yield serves, "NoFeasiblePlan", _infeasible(view.plan)
-    if view.input and view.input.paused:
+    if _is_paused(view):
         yield serves, "Paused", "spec.paused is true: what runs keeps serving, nothing is changed"
     if view.failure and view.ready < max(1, planned):
         yield serves, "EngineFailed", view.failure
@@ -172,14 +178,15 @@ def _reconciling(view: View) -> Iterator[_Claim]:
     if view.step is not None and view.move is not None:
         reason = view.move.reason if view.step.kind is not StepKind.WAIT else view.step.reason
         yield True, str(reason), view.step.message or view.move.message
-    if view.input and view.input.paused:
+    if _is_paused(view):
         yield False, "Paused", "spec.paused is true"
     if view.plan and not view.plan.is_feasible:
         yield False, "NoFeasiblePlan", "what runs is kept; waits for capacity, prices or the spec to change"
     if any(group.starting or group.draining for group in view.groups):
         yield True, "Progressing", "engines are starting or draining"
-    if not view.is_converged:
-        yield False, "Holding", "the plan differs from what runs, and no move is worth its disruption now"
+    if view.held and view.held.waiting:
+        # The message of what it waits for counts seconds, and would be a write per cycle.
+        yield False, str(view.held.waiting.hold), f"would move: {view.held.move.message}"
     yield False, "UpToDate", "what runs is what the plan asks for"
 
 
@@ -244,11 +251,15 @@ def fleet_usd_per_hour(groups: Sequence[EngineGroup]) -> MicroUsd | None:
     """Dollars per hour of every engine held, draining ones too; None where one has no price."""
     total = 0
     for group in groups:
-        held = group.ready + group.starting + group.draining
-        if held and group.usd_per_replica_hour is None:
+        if held(group) and group.usd_per_replica_hour is None:
             return None
-        total += held * (group.usd_per_replica_hour or 0)
+        total += held(group) * (group.usd_per_replica_hour or 0)
     return MicroUsd(total)
+
+
+def held(group: EngineGroup) -> int:
+    """Replicas that hold accelerators now, from their scheduling until their pod is gone."""
+    return group.ready + group.starting - group.unscheduled + group.draining
 
 
 def summary(placements: Sequence[Placement], groups: Sequence[EngineGroup]) -> str:
@@ -263,6 +274,10 @@ def _part(replicas: int, item: Placement | EngineGroup) -> str:
     words = [f"{replicas} x {item.shape.accelerators} {accelerator}", str(item.shape.precision)]
     words += [] if item.capacity_type == "OnDemand" else [str(item.capacity_type).lower()]
     return " ".join(words)
+
+
+def _is_paused(view: View) -> bool:
+    return view.input is not None and view.input.paused
 
 
 def _last_move(view: View, *, now: datetime) -> Mapping[str, Any] | None:

@@ -22,7 +22,7 @@ from deepseek_operator.render.pods import pod_template
 from deepseek_operator.render.request import PodRequest
 from deepseek_operator.settings import EngineSettings
 from deepseek_operator.world import Kind, Object
-from deepseek_planner.hardware import Offering
+from deepseek_planner.hardware import Offering, Price
 from deepseek_planner.models import ModelSpec
 from deepseek_planner.units import MicroUsd, usd
 
@@ -35,13 +35,15 @@ def kind_of(nodes_per_replica: int) -> Kind:
     return Kind.ENGINE_GROUP if nodes_per_replica == 1 else Kind.MULTI_NODE_GROUP
 
 
-def price_document(usd_per_replica_hour: MicroUsd | None) -> str:
-    """What one replica costs, for the meter in its pods; null where the price is unknown."""
-    price = None if usd_per_replica_hour is None else f"{usd(usd_per_replica_hour):f}"
-    return json.dumps({"usdPerReplicaHour": price}, separators=(",", ":"))
+def price_document(usd_per_replica_hour: MicroUsd, price: Price | None) -> str:
+    """What one replica costs, for the meter in its pods. ``price`` None: as last known, its pool has none now."""
+    document = {"usdPerReplicaHour": f"{usd(usd_per_replica_hour):f}"}
+    if price is not None:
+        document |= {"source": price.source, "asOf": price.as_of.isoformat()}
+    return json.dumps(document, separators=(",", ":"))
 
 
-def config_map(resource: Object, name: str, launch_json: str, price_json: str) -> dict[str, Any]:
+def config_map(resource: Object, name: str, launch_json: str, price_json: str | None) -> dict[str, Any]:
     """The files of a group's pods. The price is in a key of its own: it may change, the launch spec never does."""
     return {
         "apiVersion": "v1",
@@ -52,7 +54,7 @@ def config_map(resource: Object, name: str, launch_json: str, price_json: str) -
             "labels": labels(resource["metadata"]["name"], "engine") | {GROUP_LABEL: name},
             "ownerReferences": [owner(resource)],
         },
-        "data": {LAUNCH_KEY: launch_json, PRICE_KEY: price_json},
+        "data": {LAUNCH_KEY: launch_json} | ({PRICE_KEY: price_json} if price_json else {}),
     }
 
 

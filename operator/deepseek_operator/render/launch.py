@@ -7,12 +7,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deepseek_operator.render.names import group_name, key_of
+from deepseek_operator.render.names import group_name
 from deepseek_operator.render.request import PodRequest
-from deepseek_operator.world import Object
+from deepseek_planner.demand import Demand
 from deepseek_planner.models import CompressedAttention, GroupedAttention, LatentAttention, ModelSpec
 from deepseek_planner.moves import TargetGroup
-from deepseek_planner.plan import DeploymentKey, Placement
+from deepseek_planner.plan import DeploymentInput, Placement
 from deepseek_runtime.launchspec import Engine, LaunchSpec, Sharding, Weights
 
 CACHE_PATH = "/var/cache/deepseek"
@@ -31,13 +31,12 @@ class Launch:
     spec: LaunchSpec
 
 
-def launch(resource: Object, model: ModelSpec, placement: Placement, request: PodRequest) -> Launch:
+def launch(item: DeploymentInput, model: ModelSpec, placement: Placement, request: PodRequest) -> Launch:
     """Everything that makes one placement's engines what they are. Same input, same name and hash."""
-    key = key_of(resource)
-    spec = launch_spec(key, resource, model, placement, request)
+    spec = launch_spec(item, model, placement, request)
     launch_hash = identity(spec, request)
-    name = group_name(key.name, placement.shape, launch_hash)
-    return Launch(TargetGroup(key, name, launch_hash, placement), spec)
+    name = group_name(item.key.name, placement.shape, launch_hash)
+    return Launch(TargetGroup(item.key, name, launch_hash, placement), spec)
 
 
 def identity(spec: LaunchSpec, request: PodRequest) -> str:
@@ -50,14 +49,12 @@ def identity(spec: LaunchSpec, request: PodRequest) -> str:
     return hashlib.sha256(f"{spec.digest}\n{request.identity}".encode()).hexdigest()[:10]
 
 
-def launch_spec(
-    key: DeploymentKey, resource: Object, model: ModelSpec, placement: Placement, request: PodRequest
-) -> LaunchSpec:
+def launch_spec(item: DeploymentInput, model: ModelSpec, placement: Placement, request: PodRequest) -> LaunchSpec:
     """The contract that the pods of a placement read."""
     shape, engine = placement.shape, placement.engine
     return LaunchSpec(
-        namespace=key.namespace,
-        name=key.name,
+        namespace=item.key.namespace,
+        name=item.key.name,
         model=model.name,
         served_model_name=model.name,
         architecture=architecture(model),
@@ -84,7 +81,7 @@ def launch_spec(
         ),
         pool=placement.pool,
         capacity_type=str(placement.capacity_type),
-        drain_timeout_s=drain_timeout_s(resource),
+        drain_timeout_s=drain_timeout_s(item.demand),
     )
 
 
@@ -120,10 +117,7 @@ def architecture(model: ModelSpec) -> Mapping[str, int | str]:
     return facts
 
 
-def drain_timeout_s(resource: Object) -> int:
-    """Seconds that the longest answer allowed may need; an engine that is done earlier leaves earlier."""
-    longest = resource["spec"].get("workload", {}).get("outputTokens", {})
-    buckets = longest.get("histogram") or ()
-    tokens = longest.get("max") or max((bucket["upTo"] for bucket in buckets), default=0)
+def drain_timeout_s(demand: Demand) -> int:
+    """Seconds that the longest answer declared may need; an engine that is done earlier leaves earlier."""
     shortest, limit = _DRAIN_LIMITS_S
-    return min(limit, max(shortest, math.ceil(tokens / _SLOWEST_TOKENS_PER_S)))
+    return min(limit, max(shortest, math.ceil(demand.output_tokens.max_tokens / _SLOWEST_TOKENS_PER_S)))

@@ -19,6 +19,7 @@ GROUP_LABEL = f"{PREFIX}group"
 ROLE_LABEL = f"{PREFIX}role"
 PLACEMENT_ANNOTATION = f"{PREFIX}placement"
 TEMPLATE_HASH_ANNOTATION = f"{PREFIX}template-hash"
+MANIFEST_HASH_ANNOTATION = f"{PREFIX}manifest-hash"
 
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "deepseek-operator"

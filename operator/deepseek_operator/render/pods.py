@@ -22,8 +22,6 @@ from deepseek_planner.models import ModelSpec, Precision
 
 CONTAINER = "engine"
 USER_ID = 65532
-ENGINE_STOP_S = 30
-"""What vLLM gets to stop after the last request, before the kubelet kills it."""
 
 _GIB = 1 << 30
 _CPU_ENGINE_BYTES = 2 * _GIB
@@ -57,7 +55,7 @@ def pod_template(
     spec: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": grace_period_s(launch),
+        "terminationGracePeriodSeconds": launch.spec.termination_grace_s,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": USER_ID,
@@ -91,11 +89,6 @@ def pod_template(
         "annotations": {**request.annotations, PLACEMENT_ANNOTATION: note},
     }
     return {"metadata": metadata, "spec": spec}
-
-
-def grace_period_s(launch: Launch) -> int:
-    """Longer than everything the pod does after SIGTERM, so that the kubelet never cuts a stream."""
-    return launch.spec.drain_delay_s + launch.spec.drain_timeout_s + ENGINE_STOP_S
 
 
 def _container(launch: Launch, model: ModelSpec, request: PodRequest, settings: EngineSettings) -> dict[str, Any]:

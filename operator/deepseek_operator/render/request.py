@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from deepseek_operator.world import Object
-from deepseek_planner.errors import InputError, Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,32 +53,18 @@ class PodRequest:
 _DEFAULTS = asdict(PodRequest())
 
 
-def pod_request(resource: Object, *, local_paths: bool) -> PodRequest:
-    """Read a resource that the API's schema let through.
-
-    Raises InputError where the weights lie at a path and ``local_paths`` is false: a path of which
-    machine would be anyone's guess in a cluster.
-    """
+def pod_request(resource: Object) -> PodRequest:
+    """Read a resource that the API's rules let through."""
     spec = resource["spec"]
     pod, engine, placement = (spec.get(name) or {} for name in ("pod", "engine", "placement"))
     source = _source(spec["model"].get("source") or {})
-    if source.path and not local_paths:
-        problem = Problem(
-            "spec.model.source.path",
-            repr(source.path),
-            "is a path of one machine, which only the embedded world has",
-            "use persistentVolumeClaim, uri or huggingFace",
-        )
-        raise InputError((problem,))
     return PodRequest(
         source=source,
         node_selector=dict(placement.get("nodeSelector") or {}),
         tolerations=tuple(placement.get("tolerations") or ()),
         labels=dict(pod.get("labels") or {}),
         annotations=dict(pod.get("annotations") or {}),
-        image_pull_secrets=tuple(
-            item if isinstance(item, str) else item["name"] for item in pod.get("imagePullSecrets") or ()
-        ),
+        image_pull_secrets=tuple(item["name"] for item in pod.get("imagePullSecrets") or ()),
         priority_class=pod.get("priorityClassName") or "",
         runtime_class=pod.get("runtimeClassName") or "",
         extra_args=tuple(engine.get("extraArgs") or ()),
@@ -94,7 +79,7 @@ def _source(raw: Mapping[str, Any]) -> WeightSource:
             repository=hub.get("repo") or "",
             revision=hub.get("revision") or "",
             token_secret=secret.get("name") or "",
-            token_key=secret.get("key") or "",
+            token_key=secret.get("key") or "token",
         )
     if claim := raw.get("persistentVolumeClaim"):
         return WeightSource(claim=claim["name"], claim_path=(claim.get("path") or "").strip("/"))
