@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 from suite.cluster import CommandFailedError
 from suite.progress import StepFailedError, wait_until
-from suite.suite import AGENT, CHART, DEPLOYMENT_LABEL, MONITORING, NAMESPACES, RELEASE, SYSTEM, WORK, Suite, is_ready
+from suite.suite import (
+    AGENT,
+    CHART,
+    DEPLOYMENT_LABEL,
+    MONITORING,
+    NAMESPACES,
+    NODE_FOLDER,
+    RELEASE,
+    SYSTEM,
+    WORK,
+    Suite,
+    is_ready,
+)
 
 HELM_VALUES = {
     # Short windows, so that ten minutes show what an hour would.
@@ -139,7 +150,6 @@ def remove(suite: Suite) -> None:
         kubectl("delete", "nodes", "-l", "deepseek-e2e=fake", "--ignore-not-found")
         kubectl("delete", "namespace", *NAMESPACES, "--ignore-not-found", "--wait=true", "--timeout=150s", seconds=160)
         kubectl("delete", "pv", "deepseek-e2e-weights", "--ignore-not-found")
-        kubectl("delete", "clusterrole,clusterrolebinding", "deepseek-e2e-prometheus", "--ignore-not-found")
 
 
 def _engines_left(suite: Suite) -> str:
@@ -155,11 +165,10 @@ def _uninstall(suite: Suite) -> None:
 
 
 def clear_folder(suite: Suite) -> None:
-    """Empty the folder on the node. The folder itself is the kubelet's mount point until the agent is gone."""
+    """Remove the folder of the checkpoint from the node."""
     agent = suite.cluster.find("pod", "agent", AGENT)
     if agent and is_ready(agent):
-        suite.cluster.execute(AGENT, "agent", "sh", "-c", "rm -rf /folder/weights")
-        suite.cluster.execute(AGENT, "agent", "sh", "-c", f"rmdir /proc/1/root{Path('/var/lib/deepseek-e2e')} || true")
+        suite.cluster.execute(AGENT, "agent", "rm", "-rf", f"/host{NODE_FOLDER}")
 
 
 def sigkill_operator(suite: Suite) -> str:

@@ -67,14 +67,14 @@ def reprice(suite: Suite) -> None:
     """Another price reaches the meters of running engines."""
     before = suite.serving()
     pool = suite.fill("pools.yaml")
-    dearer = pool.replace('"0.2016"', '"0.2520"')
+    dearer = pool.replace('"0.23184"', '"0.28"')
     try:
         with suite.progress.step("a dearer pool"):
             suite.cluster.apply(dearer)
             time.sleep(10)
         maps = suite.cluster.items("configmaps", "-n", WORK, "-l", "app.kubernetes.io/managed-by=deepseek-operator")
         prices = {item["data"].get("price.json", "") for item in maps}
-        suite.progress.check("the price reaches the engines' files", any("0.063" in price for price in prices), prices)
+        suite.progress.check("the price reaches the engines' files", any("0.07" in price for price in prices), prices)
         suite.progress.check("a price change restarts no engine", suite.serving() == before, suite.serving())
     finally:
         suite.cluster.apply(pool)

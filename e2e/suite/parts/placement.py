@@ -27,12 +27,12 @@ NODES = (
     FakeNode("e2e-h100-1", "NVIDIA-H100-80GB-HBM3", 8, "on-demand"),
 )
 EXPECTED = {
-    "on-t4": {"e2e-t4"},
-    "on-a100": {"e2e-a100-spot"},
-    "no-spot": {"e2e-h100-on-demand"},
-    "any": set(),
+    "big": "e2e-a100-spot",
+    "lite": "e2e-h100-spot",
+    "steady": "e2e-h100-on-demand",
+    "small": "e2e-t4",
 }
-"""Deployments of manifests/gpu.yaml and the pools where they may be; empty: wherever the plan says."""
+"""Deployments of manifests/gpu.yaml and the cheapest pool that can serve each, given what those before it took."""
 
 
 def run(suite: Suite) -> None:
@@ -51,8 +51,8 @@ def run(suite: Suite) -> None:
                 suite.await_settled(name, seconds=90)
         for line in suite.cluster.kubectl("get", "dsd", "-n", WORK).splitlines():
             suite.progress.say(f"    {line}")
-        for name, pools in EXPECTED.items():
-            placed(suite, name, pools)
+        for name, pool in EXPECTED.items():
+            placed(suite, name, pool)
     finally:
         with suite.progress.step("take them away"):
             suite.cluster.kubectl("delete", "--ignore-not-found", "-f", "-", stdin=suite.fill("gpu.yaml"))
@@ -69,8 +69,8 @@ def add(suite: Suite, node: FakeNode) -> None:
         raise StepFailedError(f"{command}: exit code {done.returncode}: {done.stderr[-1000:]}")
 
 
-def placed(suite: Suite, name: str, allowed: set[str]) -> None:
-    """Every pod of a deployment runs on a node of a pool that its plan names."""
+def placed(suite: Suite, name: str, expected: str) -> None:
+    """Every pod of a deployment runs on a node of the pool that its plan names."""
     placements = suite.status(name)["plan"]["placements"]
     pools = {item["pool"] for item in placements}
     where = {pod["spec"]["nodeName"] for pod in suite.engines(name)}
@@ -78,9 +78,9 @@ def placed(suite: Suite, name: str, allowed: set[str]) -> None:
     told = ", ".join(
         f"{item['replicas']} x {item['name']} on {item['pool']} at ${item['usdPerHour']}/h" for item in placements
     )
-    fits = bool(where) and where <= nodes and (not allowed or pools <= allowed)
+    fits = bool(where) and where <= nodes and pools == {expected}
     suite.progress.check(
-        f"{name} is on the pool that its plan names", fits, f"{told}; pods on {', '.join(sorted(where))}"
+        f"{name} is planned for {expected} and runs there", fits, f"{told}; pods on {', '.join(sorted(where))}"
     )
 
 

@@ -69,7 +69,7 @@ def bill(suite: Suite, summary: dict[str, Any]) -> None:
     seconds = suite.number(f"sum(max_over_time(deepseek_gpu_seconds_total{{{series}}}[15m]))")
     if spend is None or seconds is None:
         raise StepFailedError(f"no dollars are metered: {spend} USD, {seconds} GPU-seconds")
-    slot = 0.2016 / 4 / 3600
+    slot = 0.23184 / 4 / 3600
     suite.progress.check(
         "metered dollars are engine seconds at the price of a slot",
         abs(spend - seconds * slot) <= 0.02 * spend,
