@@ -8,21 +8,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import aiohttp
+from aiohttp import web
 
-from deepseek_operator import reconcile
+from deepseek_operator import reconcile, server
+from deepseek_operator.alerts import Hint, alerts_handler
 from deepseek_operator.local import host, pods
 from deepseek_operator.local.frontdoor import FrontDoor, ready_backends
-from deepseek_operator.local.keeper import Machine, ProcessSettings
+from deepseek_operator.local.keeper import LOOPBACK, Machine, ProcessSettings
 from deepseek_operator.local.measurements import Measurements
 from deepseek_operator.local.processes import Processes
 from deepseek_operator.local.store import Defaulter, Key, Store
 from deepseek_operator.local.world import LocalWorld, LocalWriter
+from deepseek_operator.metrics import Metrics
 from deepseek_operator.reconcile import Memory, Report
 from deepseek_operator.settings import Settings
 from deepseek_operator.world import Kind, Object
@@ -59,6 +64,7 @@ class Embedded:
     catalog: Catalog
     defaults: Mapping[Kind, Defaulter]
     on_report: Callable[[Report], None] = lambda _: None
+    on_alert: Callable[[Hint], None] = lambda _: None
     store: Store = field(init=False)
     http: aiohttp.ClientSession = field(init=False)
     processes: Processes = field(init=False)
@@ -66,9 +72,14 @@ class Embedded:
     doors: dict[DeploymentKey, FrontDoor] = field(default_factory=dict)
     ports: dict[DeploymentKey, int] = field(default_factory=dict)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    metrics: Metrics = field(default_factory=Metrics)
+    operator_port: int = 0
+    """Where our own metrics are, and where alerts are taken."""
     _generations: dict[Key, int] = field(default_factory=dict)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _services_changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _health: server.Health = field(init=False)
+    _server: web.AppRunner = field(init=False)
 
     async def __aenter__(self) -> Embedded:
         options = self.options
@@ -89,6 +100,7 @@ class Embedded:
         self.store.apply(node)
         self.store.write_status(Kind.NODE, "", name, node["status"])
         self.store.watch(self._note)
+        await self._serve_operator()
         self._tasks += [
             self.processes.start(),
             asyncio.create_task(self._follow_services(), name="front doors"),
@@ -103,7 +115,19 @@ class Embedded:
         await asyncio.gather(*(door.stop() for door in self.doors.values()))
         await self.processes.stop(grace_s=self.options.stop_s)
         await _cancel([follower])
+        await self._server.cleanup()
         await self.http.close()
+
+    @property
+    def token_file(self) -> Path:
+        """The bearer token of alerts, made anew for each run."""
+        return self.options.directory / "alert-token"
+
+    async def failed(self) -> None:
+        """Wait until a part of this world fails, and raise why. Cancel it when nothing did."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
 
     def apply(self, manifests: Sequence[Object]) -> None:
         """Write what a person wrote. Raises what the API would refuse, before anything is written."""
@@ -122,6 +146,7 @@ class Embedded:
         world, writer, memory = LocalWorld(self.store, self.measurements), LocalWriter(self.store), Memory()
         while True:
             self.wake.clear()
+            began = time.monotonic()
             report = await reconcile.cycle(
                 world=world,
                 writer=writer,
@@ -130,11 +155,30 @@ class Embedded:
                 memory=memory,
                 now=self.store.now(),
             )
+            self._health.turned()
+            self.metrics.observe(report, seconds=time.monotonic() - began)
             self.on_report(report)
             with contextlib.suppress(TimeoutError):
                 longest_s = self.settings.busy_s if report.is_busy else self.settings.resync_s
                 await asyncio.wait_for(self.wake.wait(), longest_s)
             await asyncio.sleep(self.settings.debounce_s)
+
+    async def _serve_operator(self) -> None:
+        """Probes, metrics and the alerts' webhook: the same application as in a cluster, on a loopback port."""
+        self.options.directory.mkdir(parents=True, exist_ok=True)
+        self.token_file.touch(mode=0o600)
+        self.token_file.write_text(secrets.token_urlsafe(32))
+        self._health = server.Health(self.settings, time.monotonic, is_leader=True, is_complete=True)
+        alerts = alerts_handler(token_file=str(self.token_file), wake=self._take_hint, count=self.metrics.alert)
+        listen = replace(self.settings.server, host=LOOPBACK, port=0)
+        self._server = await server.serve(server.application(self._health, self.metrics, alerts), listen)
+        self.operator_port = int(self._server.addresses[0][1])
+
+    def _take_hint(self, hint: Hint) -> bool:
+        """An alert is a reason to look at everything; it decides nothing."""
+        self.on_alert(hint)
+        self.wake.set()
+        return True
 
     def _note(self, key: Key) -> None:
         """Wake the loop for what it has not written itself; its own status writes are not news."""

@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from deepseek_operator.local.files import NODE_LABEL, NODE_LABEL_VALUE
 from deepseek_operator.world import Kind
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -36,6 +37,7 @@ def node(*, name: str, slots: int, memory_bytes: float) -> dict[str, Any]:
         "metadata": {
             "name": name,
             "labels": {
+                NODE_LABEL: NODE_LABEL_VALUE,
                 "kubernetes.io/hostname": name,
                 "kubernetes.io/os": "linux",
                 "kubernetes.io/arch": _ARCHITECTURES.get(platform.machine(), platform.machine()),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import aiohttp
 
+from deepseek_operator import prometheus
 from deepseek_operator.local import pods
 from deepseek_operator.local.keeper import LOOPBACK
 from deepseek_operator.local.series import Series
@@ -25,10 +26,14 @@ logger = logging.getLogger(__name__)
 TOKENS = "deepseek_tokens_total"
 SPEND = "deepseek_spend_usd_total"
 REQUESTS = "deepseek_requests_total"
-FIRST_TOKEN = "deepseek_time_to_first_token_seconds"
-PER_TOKEN = "deepseek_time_per_output_token_seconds"
+READY = "deepseek_engine_ready"
+# The front door's clock where requests were streamed, else the engine's.
+FIRST_TOKEN = prometheus.HISTOGRAMS["time_to_first_token"]
+PER_TOKEN = prometheus.HISTOGRAMS["time_per_output_token"]
 
 MINUTE_S = 60.0
+STEPS = 15
+"""How many minutes of the window are looked at for the busiest one."""
 _SPARE_S = 60.0
 """Samples are kept so much longer than the window, so that a full window is seen as full."""
 
@@ -67,30 +72,35 @@ class Measurements:
                     self.series.record(text, at_s=self.store.now().timestamp(), labels=labels)
 
     def measured(self, deployment: DeploymentInput, *, now: datetime) -> Measured | None:
-        """Load and service over the window; None where no engine of the deployment was ever seen in it."""
+        """Load and service over the window; None before any engine of the deployment could serve.
+
+        What is covered begins with the first engine that was ready: while all are still starting, nobody could
+        send a request, and that says nothing about the demand.
+        """
         match = labels_of(deployment.key)
         now_s = now.timestamp()
         since_s = now_s - self.window_s
-        first_s = self.series.first_s(TOKENS, match, since_s=since_s - _SPARE_S)
+        first_s = self.series.first_s(READY, match, since_s=since_s - _SPARE_S, above=0.0)
         if first_s is None:
             return None
-        covered_s = min(self.window_s, now_s - first_s)
-        if covered_s <= 0:
+        since_s = max(since_s, first_s)
+        tokens_per_s = self.series.rate(TOKENS, match, since_s=since_s)
+        requests_per_s = self.series.rate(REQUESTS, match, since_s=since_s)
+        if tokens_per_s is None or requests_per_s is None:
             return None
-        requests = self.series.increase(REQUESTS, match, since_s=since_s) or 0.0
-        tokens = self.series.increase(TOKENS, match, since_s=since_s) or 0.0
-        dollars = self.series.increase(SPEND, match, since_s=since_s)
+        usd_per_s = self.series.rate(SPEND, match, since_s=since_s)
+        usd_per_token = usd_per_s / tokens_per_s if usd_per_s is not None and tokens_per_s > 0 else None
         objectives = deployment.objectives
         return Measured(
             window_s=self.window_s,
-            covered_s=covered_s,
-            requests_per_min=requests / covered_s * MINUTE_S,
-            peak_requests_per_min=self._peak_requests_per_min(match, now_s, covered_s),
+            covered_s=min(self.window_s, now_s - first_s),
+            requests_per_min=requests_per_s * MINUTE_S,
+            peak_requests_per_min=self._peak_requests_per_min(match, since_s, now_s),
             mean_input_tokens=self._mean("vllm:request_prompt_tokens", match, since_s),
             mean_output_tokens=self._mean("vllm:request_generation_tokens", match, since_s),
-            tokens_per_s=tokens / covered_s,
-            usd_per_hour=_micro(dollars, SECONDS_PER_HOUR / covered_s),
-            usd_per_million_tokens=_micro(dollars, 1e6 / tokens) if tokens else None,
+            tokens_per_s=tokens_per_s,
+            usd_per_hour=_micro(usd_per_s, SECONDS_PER_HOUR),
+            usd_per_million_tokens=_micro(usd_per_token, 1e6),
             time_to_first_token_s=self._quantile(FIRST_TOKEN, objectives.time_to_first_token, match, since_s),
             time_per_output_token_s=self._quantile(PER_TOKEN, objectives.time_per_output_token, match, since_s),
         )
@@ -99,15 +109,13 @@ class Measurements:
         """What the matching counters gained since the oldest sample that is kept."""
         return self.series.increase(name, match, since_s=0.0) or 0.0
 
-    def _peak_requests_per_min(self, match: Mapping[str, str], now_s: float, covered_s: float) -> float:
-        """The highest rate of any minute; a window shorter than a minute is one."""
-        span_s = min(MINUTE_S, covered_s)
-        starts = (now_s - span_s * (index + 1) for index in range(max(1, int(covered_s // span_s))))
-        gains = (
-            self.series.increase(REQUESTS, match, since_s=start_s, until_s=start_s + span_s) or 0.0
-            for start_s in starts
-        )
-        return max(gains) / span_s * MINUTE_S
+    def _peak_requests_per_min(self, match: Mapping[str, str], since_s: float, now_s: float) -> float:
+        """The highest rate of any minute; half the window where that is shorter."""
+        minute_s = min(MINUTE_S, self.window_s / 2)
+        step_s = max(1.0, self.window_s / STEPS)
+        ends = (now_s - index * step_s for index in range(STEPS) if now_s - index * step_s > since_s)
+        rates = (self.series.rate(REQUESTS, match, since_s=max(since_s, end - minute_s), until_s=end) for end in ends)
+        return max((rate for rate in rates if rate is not None), default=0.0) * MINUTE_S
 
     def _mean(self, histogram: str, match: Mapping[str, str], since_s: float) -> float | None:
         count = self.series.increase(f"{histogram}_count", match, since_s=since_s)
@@ -115,11 +123,13 @@ class Measurements:
         return total / count if count and total is not None else None
 
     def _quantile(
-        self, histogram: str, target: LatencyTarget | None, match: Mapping[str, str], since_s: float
+        self, histograms: Sequence[str], target: LatencyTarget | None, match: Mapping[str, str], since_s: float
     ) -> float | None:
         if target is None:
             return None
-        return self.series.quantile(target.percentile / 100, histogram, match, since_s=since_s)
+        q = target.percentile / 100
+        found = (self.series.quantile(q, name, match, since_s=since_s) for name in histograms)
+        return next((value for value in found if value is not None), None)
 
 
 def labels_of(key: DeploymentKey) -> Mapping[str, str]:

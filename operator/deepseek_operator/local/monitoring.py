@@ -64,6 +64,10 @@ class Monitoring:
     def prometheus_url(self) -> str:
         return f"http://{LOOPBACK}:{self.prometheus_port}"
 
+    @property
+    def pids(self) -> Sequence[int]:
+        return [process.pid for process in self._processes]
+
     async def start(
         self, *, rules: Mapping[str, Any], operator: str, webhook: str, token_file: Path, timeout_s: float = 20.0
     ) -> bool:

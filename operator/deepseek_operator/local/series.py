@@ -48,9 +48,17 @@ class Series:
         known = [gain for gain in gains if gain is not None]
         return sum(known) if known else None
 
-    def first_s(self, name: str, match: Mapping[str, str], *, since_s: float) -> float | None:
-        """Time of the earliest sample in the time span."""
-        times = [at_s for _, points in self._matching(name, match) for at_s, _ in points if at_s >= since_s]
+    def rate(self, name: str, match: Mapping[str, str], *, since_s: float, until_s: float = math.inf) -> float | None:
+        """The increase per second, over the time between the first and the last sample in the time span."""
+        gained = self.increase(name, match, since_s=since_s, until_s=until_s)
+        times = [at_s for _, points in self._matching(name, match) for at_s, _ in points if since_s <= at_s <= until_s]
+        span_s = max(times) - min(times) if times else 0.0
+        return gained / span_s if gained is not None and span_s > 0 else None
+
+    def first_s(self, name: str, match: Mapping[str, str], *, since_s: float, above: float = -math.inf) -> float | None:
+        """Time of the earliest sample in the time span with a value beyond ``above``."""
+        found = (points for _, points in self._matching(name, match))
+        times = [at_s for points in found for at_s, value in points if at_s >= since_s and value > above]
         return min(times, default=None)
 
     def latest(self, name: str, match: Mapping[str, str], *, since_s: float) -> float | None:
