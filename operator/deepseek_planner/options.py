@@ -6,14 +6,14 @@ Pools and prices do not enter here, so shapes are weighed once however many pool
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from deepseek_planner.calibration import Correction, correction
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.hardware import Accelerator, InterNode, IntraNode
 from deepseek_planner.memory import CACHE_UNIT_BYTES, GB, Fit, fit
-from deepseek_planner.models import ModelSpec
+from deepseek_planner.models import ModelSpec, Precision
 from deepseek_planner.performance import Batch, StepModel, Wires
 from deepseek_planner.plan import DeploymentInput, EngineParameters, Rejection, RejectionReason, Shape
 from deepseek_planner.precision import PrecisionChoice, PrecisionRefusal, choices
@@ -24,6 +24,9 @@ CPU_SEQUENCES, GPU_SEQUENCES = 16, 256
 BATCHED_TOKENS = {7: 2048, 8: 4096, 9: 8192, 10: 8192}
 """Token budget of a step by compute capability's major number: newer ones prefill faster."""
 CPU_BATCHED_TOKENS = 512
+
+LOSSY = (Precision.BF16, Precision.FP16, Precision.FP8, Precision.INT8, Precision.FP4, Precision.INT4)
+"""Formats by how much they usually lose, least first."""
 
 MOST_GPUS_NAMED = 64
 """Larger replicas are no remedy that anybody would follow."""
@@ -44,7 +47,6 @@ class Option:
     """A shape that serves, with what one replica of it sustains."""
 
     shape: Shape
-    wiring: Wiring
     choice: PrecisionChoice
     engine: EngineParameters
     correction: Correction
@@ -52,6 +54,8 @@ class Option:
     steps: StepModel
     capacity: Service
     """At the highest rate that keeps the targets with the margin."""
+    loss_rank: int
+    """How much quality the precision may cost: 0 for the native one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,13 @@ def request(deployment: DeploymentInput, catalog: Catalog, *, is_measured: bool)
     )
 
 
+Refusal = tuple[Rejection, Shape | None]
+"""A rejection and the shape it is about; None where it is about a whole precision."""
+
+Gate = Callable[[Shape], Rejection | None]
+"""Whether a shape is worth a closer look: asked after it fits and before its service is worked out."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Setting:
     """One accelerator and its wiring, with the precisions that are legal there."""
@@ -89,22 +100,28 @@ class _Setting:
     wiring: Wiring
     legal: tuple[PrecisionChoice, ...]
     catalog: Catalog
+    gate: Gate
+
+
+Known = dict[tuple[Shape, IntraNode, InterNode | None], "Option | Rejection"]
+"""What is known of shapes already: nodes of other sizes offer the same ones again."""
 
 
 def options(
-    asked: Request, wiring: Wiring, catalog: Catalog, *, multi_node: bool
-) -> tuple[list[Option], list[Rejection]]:
+    asked: Request, wiring: Wiring, catalog: Catalog, *, multi_node: bool, gate: Gate, known: Known
+) -> tuple[list[Option], list[Refusal]]:
     """All shapes on one wiring."""
     accelerator = catalog.accelerator(wiring.accelerator)
     found: list[Option] = []
-    refused: list[Rejection] = []
+    refused: list[Refusal] = []
     wanted = asked.deployment.objectives.accuracy_class
     weighed = choices(asked.model, accelerator, wanted, own_weights=asked.deployment.own_weights)
     for choice in weighed:
         if isinstance(choice, PrecisionRefusal):
-            refused.append(Rejection(f"{accelerator.name}-{choice.precision}-*", choice.reason, choice.message))
+            name = f"{accelerator.name}-{choice.precision}-*"
+            refused.append((Rejection(name, choice.reason, choice.message), None))
     legal = tuple(choice for choice in weighed if isinstance(choice, PrecisionChoice))
-    setting = _Setting(asked, accelerator, wiring, legal, catalog)
+    setting = _Setting(asked, accelerator, wiring, legal, catalog, gate)
     for choice in legal:
         candidates, illegal = shapes(
             asked.model,
@@ -114,13 +131,16 @@ def options(
             inter_node=wiring.inter_node,
             multi_node=multi_node,
         )
-        refused += [Rejection(item.shape.name, item.reason, item.message) for item in illegal]
+        refused += [(Rejection(item.shape.name, item.reason, item.message), item.shape) for item in illegal]
         for shape in candidates:
-            outcome = _option(setting, choice, shape)
+            key = (shape, wiring.intra_node, wiring.inter_node if shape.nodes_per_replica > 1 else None)
+            if key not in known:
+                known[key] = _option(setting, choice, shape)
+            outcome = known[key]
             if isinstance(outcome, Option):
                 found.append(outcome)
             else:
-                refused.append(outcome)
+                refused.append((outcome, shape))
     return found, refused
 
 
@@ -138,6 +158,8 @@ def _option(setting: _Setting, choice: PrecisionChoice, shape: Shape) -> Option 
     )
     if memory.cache < max(memory.sequence_bytes(asked.longest_tokens), CACHE_UNIT_BYTES):
         return _does_not_fit(setting, shape, memory)
+    if (refusal := setting.gate(shape)) is not None:
+        return refusal
     engine = engine_parameters(asked, accelerator, choice, memory)
     applied = correction(setting.catalog.calibrations, model, accelerator, choice)
     steps = StepModel(
@@ -153,7 +175,8 @@ def _option(setting: _Setting, choice: PrecisionChoice, shape: Shape) -> Option 
     capacity = replica.capacity(margin)
     if capacity is None:
         return _too_slow(asked, replica, margin)
-    return Option(shape, wiring, choice, engine, applied, replica, steps, capacity)
+    loss = 0 if shape.precision is model.native_precision else 1 + LOSSY.index(shape.precision)
+    return Option(shape, choice, engine, applied, replica, steps, capacity, loss)
 
 
 def _context_too_long(asked: Request, shape: Shape) -> Rejection:

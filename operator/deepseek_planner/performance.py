@@ -96,7 +96,8 @@ class StepModel:
         shared = 0.0 if experts is None else self._expert_layers * experts.shared * model.expert_parameters
         self._dense_parameters = (dense + shared) / shape.tensor_parallel
         self._dense_bytes = self._weights.dense + self._weights.shared
-        self._head_parameters = model.vocabulary_parameters / shape.tensor_parallel
+        # Only the last stage has a head: its share of every stage, so that all stages in turn have it once.
+        self._head_parameters = model.vocabulary_parameters / shape.tensor_parallel / shape.pipeline_parallel
         self._kv_bytes = kv_bytes_per_token(model, shape)
 
     def step_s(self, batch: Batch) -> float:

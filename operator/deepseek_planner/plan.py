@@ -97,6 +97,8 @@ class Prediction:
     confidence: Confidence
     margin_percent: int
     bottleneck: str
+    time_to_first_token_percentile: int = 95
+    time_per_output_token_percentile: int = 95
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,9 @@ class Rejection:
     value: float | None = None
     limit: float | None = None
     unit: str = ""
+    accelerator: str = ""
+    usd_per_hour: MicroUsd | None = None
+    """What the alternative would cost, at least: one replica on the cheapest pool unless the message says how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +165,7 @@ class Alternative:
     capacity_type: CapacityType
     usd_per_hour: MicroUsd
     usd_per_million_tokens: MicroUsd
+    accelerator: str = ""
 
 
 @dataclass(frozen=True, slots=True)

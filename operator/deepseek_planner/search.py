@@ -15,7 +15,7 @@ from deepseek_planner.catalog import Catalog
 from deepseek_planner.digest import digest
 from deepseek_planner.forecast import planned_requests_per_min
 from deepseek_planner.hardware import CapacityType, Offering
-from deepseek_planner.options import Option, Request, Wiring, options, request, slowest
+from deepseek_planner.options import Gate, Known, Option, Request, Wiring, options, request, slowest
 from deepseek_planner.performance import Batch
 from deepseek_planner.plan import (
     Alternative,
@@ -28,6 +28,7 @@ from deepseek_planner.plan import (
     Prediction,
     Rejection,
     RejectionReason,
+    Shape,
     Snapshot,
 )
 from deepseek_planner.supply import Supply
@@ -56,10 +57,21 @@ class Fleet:
 
     @property
     def order(self) -> tuple[object, ...]:
-        """Total order: cheapest, then fewest accelerators, then by name, so that no tie is left to chance."""
-        shape = self.option.shape
-        pools = tuple((offering.pool, count) for offering, count in self.parts)
-        return (self.expected_usd_per_hour, self.usd_per_hour, self.replicas * shape.accelerators, shape.name, pools)
+        """Total order: cheapest; of equals the smallest, the least lossy, the surest and the roomiest; then by name.
+
+        No tie is left to chance, so equal snapshots have equal plans.
+        """
+        option = self.option
+        return (
+            self.expected_usd_per_hour,
+            self.usd_per_hour,
+            self.replicas * option.shape.accelerators,
+            option.loss_rank,
+            option.correction.margin_percent,
+            -round(option.capacity.rate_per_s * self.replicas, 6),
+            option.shape.name,
+            tuple((offering.pool, count) for offering, count in self.parts),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,21 +155,67 @@ def find(world: World, deployment: DeploymentInput) -> Outcome:
         wiring = Wiring(offering.accelerator, offering.gpus_per_node, offering.intra_node, offering.inter_node)
         by_wiring.setdefault(wiring, []).append(offering)
     fleets: list[Fleet] = []
+    known: Known = {}
     for wiring, offerings in by_wiring.items():
-        found, refused = options(asked, wiring, world.catalog, multi_node=world.snapshot.multi_node)
-        rejections += refused
+        gate = _gate(deployment, [item for item in usable if item.accelerator == wiring.accelerator])
+        multi_node = world.snapshot.multi_node
+        found, refused = options(asked, wiring, world.catalog, multi_node=multi_node, gate=gate, known=known)
+        rejections += [_priced(item, shape, offerings) for item, shape in refused]
         for option in found:
             for outcome in _fleets(world, asked, option, offerings, rate):
                 if isinstance(outcome, Fleet):
                     fleets.append(outcome)
                 else:
-                    rejections.append(outcome)
+                    rejections.append(_priced(outcome, option.shape, offerings))
     return Outcome(tuple(sorted(fleets, key=lambda fleet: fleet.order)), tuple(_distinct(rejections)))
+
+
+def _gate(deployment: DeploymentInput, offerings: list[Offering]) -> Gate:
+    """Refuses shapes of which the fewest replicas, on the cheapest pool, are over the budget already."""
+    limit = deployment.objectives.max_usd_per_hour
+    fewest = max(1, deployment.constraints.min_replicas)
+    dearest = [(item, item.gpus_per_node) for item in offerings]
+
+    def affordable(shape: Shape) -> Rejection | None:
+        hosts = [item for item, size in dearest if shape.nodes_per_replica > 1 or size >= shape.accelerators]
+        least = min((cost.usd_per_replica_hour(item, shape) for item in hosts), default=None)
+        if least is None or fewest * least <= limit:
+            return None
+        return _over_budget(shape.name, f"{fewest} x {shape.accelerator}", MicroUsd(fewest * least), limit)
+
+    return affordable
+
+
+def _over_budget(name: str, what: str, hourly: MicroUsd, limit: MicroUsd) -> Rejection:
+    return Rejection(
+        name,
+        RejectionReason.OVER_BUDGET,
+        f"{what} = ${format_usd(hourly)}/h > ${format_usd(limit)}/h",
+        hourly / 1e6,
+        limit / 1e6,
+        "USD/h",
+        usd_per_hour=hourly,
+    )
+
+
+def _priced(rejection: Rejection, shape: Shape | None, offerings: list[Offering]) -> Rejection:
+    """With the accelerator, and what one replica costs on the cheapest of these pools."""
+    if rejection.accelerator:
+        return rejection
+    hourly = rejection.usd_per_hour
+    if hourly is None and shape is not None:
+        hourly = min(cost.usd_per_replica_hour(item, shape) for item in offerings)
+    return replace(rejection, accelerator=offerings[0].accelerator, usd_per_hour=hourly)
 
 
 def _distinct(rejections: Iterable[Rejection]) -> list[Rejection]:
     """Sorted, each once: two pools of one accelerator refuse the same shapes."""
-    unique = {(item.name, item.reason, item.message): item for item in rejections}
+    unique: dict[tuple[str, str, str], Rejection] = {}
+    for item in rejections:
+        key = (item.name, item.reason, item.message)
+        other = unique.get(key)
+        if other is None or (item.usd_per_hour or 0) < (other.usd_per_hour or 0):
+            unique[key] = item
     return [unique[key] for key in sorted(unique)]
 
 
@@ -170,7 +228,7 @@ def _usable(world: World, deployment: DeploymentInput) -> tuple[list[Offering], 
             usable.append(offering)
         else:
             reason, message = refusal
-            rejections.append(Rejection(offering.pool, reason, message))
+            rejections.append(Rejection(offering.pool, reason, message, accelerator=offering.accelerator))
     return usable, rejections
 
 
@@ -199,6 +257,9 @@ def _ruled_out(offering: Offering, deployment: DeploymentInput) -> str:
         return f"{offering.capacity_type} is not in placement.capacityTypes"
     if limits.zones and offering.zone not in limits.zones:
         return f"zone {offering.zone or '(none)'} is not in placement.zones"
+    for label, value in sorted(limits.node_selector.items()):
+        if {**offering.node_selector, **offering.labels}.get(label) != value:
+            return f"its nodes do not carry {label}={value}, which placement.nodeSelector asks for"
     return ""
 
 
@@ -323,6 +384,7 @@ def _missing(
         needed,
         room,
         "replicas",
+        usd_per_hour=MicroUsd(needed * price),
     )
 
 
@@ -330,15 +392,8 @@ def _within_budget(asked: Request, fleet: Fleet) -> Fleet | Rejection:
     objectives = asked.deployment.objectives
     name, replicas = fleet.option.shape.name, fleet.replicas
     if fleet.usd_per_hour > objectives.max_usd_per_hour:
-        limit = objectives.max_usd_per_hour
-        return Rejection(
-            name,
-            RejectionReason.OVER_BUDGET,
-            f"{replicas} x {fleet.capacity_type} = ${format_usd(fleet.usd_per_hour)}/h > ${format_usd(limit)}/h",
-            fleet.usd_per_hour / 1e6,
-            limit / 1e6,
-            "USD/h",
-        )
+        what = f"{replicas} x {fleet.capacity_type}"
+        return _over_budget(name, what, fleet.usd_per_hour, objectives.max_usd_per_hour)
     most = objectives.max_usd_per_million_tokens
     # The limit is a promise about the expected demand: a quiet hour makes tokens dear and must not forbid the
     # smallest fleet that serves it.
@@ -353,6 +408,7 @@ def _within_budget(asked: Request, fleet: Fleet) -> Fleet | Rejection:
             per_million / 1e6,
             most / 1e6,
             "USD/M",
+            usd_per_hour=fleet.usd_per_hour,
         )
     return fleet
 
@@ -399,6 +455,8 @@ def _prediction(fleet: Fleet, rate: float) -> Prediction:
         confidence=option.correction.confidence,
         margin_percent=option.correction.margin_percent,
         bottleneck=slowest(option.steps, Batch(running / option.replica.ranks, demand.context)),
+        time_to_first_token_percentile=option.replica.first_percentile,
+        time_per_output_token_percentile=option.replica.token_percentile,
     )
 
 
@@ -416,4 +474,5 @@ def _alternatives(fleets: Iterable[Fleet]) -> Iterator[Alternative]:
                 capacity_type=fleet.capacity_type,
                 usd_per_hour=fleet.usd_per_hour,
                 usd_per_million_tokens=fleet.usd_per_million_tokens,
+                accelerator=fleet.option.shape.accelerator,
             )

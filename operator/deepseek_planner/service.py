@@ -93,9 +93,9 @@ class Replica:
         self.max_running = max_running
         """Requests that fit the cache and the engine's own limit."""
         first, per = limits.time_to_first_token, limits.time_per_output_token
-        self._first_percentile = first.percentile if first else 95
-        self._token_quantile = NORMAL_QUANTILE[per.percentile if per else 95]
-        self._first_quantile = NORMAL_QUANTILE[self._first_percentile]
+        self.first_percentile = first.percentile if first else 95
+        self.token_percentile = per.percentile if per else 95
+        self._token_quantile = NORMAL_QUANTILE[self.token_percentile]
 
     def at(self, running: float) -> Service | None:
         """Service with that many requests running on average; None when prompts would queue without end."""
@@ -134,16 +134,16 @@ class Replica:
     def _first_token_s(self, mix: _Mix) -> float:
         demand = self.demand
         own_mean = self._prefill_s(mix, demand.prefill_mean)
-        own_far = self._prefill_s(mix, demand.prefill_at[self._first_percentile])
+        own_far = self._prefill_s(mix, demand.prefill_at[self.first_percentile])
         # Prompts queue for the steps' token budget: an M/G/1 queue whose server is the budget.
         busy, served = mix.load, own_mean * (1 + self.demand.variation) / 2
         queue_mean = busy * served / (1 - busy)
-        late = 1 - self._first_percentile / 100
+        late = 1 - self.first_percentile / 100
         queue_far = max(0.0, math.log(busy / late)) * served / (1 - busy) if busy > late else 0.0
         residual_mean = (mix.mixed_share * mix.mixed_s**2 + (1 - mix.mixed_share) * mix.plain_s**2) / (2 * mix.step_s)
         residual_far = mix.mixed_s if mix.mixed_share > late else mix.plain_s
         excess = (own_far - own_mean, max(0.0, queue_far - queue_mean), residual_far - residual_mean)
-        spread = math.sqrt(sum(value * value for value in excess)) if self._first_quantile > 0 else 0.0
+        spread = math.sqrt(sum(value * value for value in excess)) if self.first_percentile > 50 else 0.0
         first = self.steps.correction.calibration.first_token_s
         return first + residual_mean + queue_mean + own_mean + spread
 

@@ -46,15 +46,17 @@ def shapes(
     inter_node: InterNode,
     multi_node: bool,
 ) -> tuple[tuple[Shape, ...], tuple[ShapeRefusal, ...]]:
-    """Legal shapes and refused ones, smallest first."""
+    """Legal shapes and refused ones, smallest first; of those that need several nodes where none can, the first."""
     legal: list[Shape] = []
     refused: list[ShapeRefusal] = []
     for shape in _candidates(model, accelerator, precision, gpus_per_node):
         refusal = _refusal(model, shape, inter_node=inter_node, multi_node=multi_node)
         if refusal is None:
             legal.append(shape)
-        else:
-            refused.append(refusal)
+            continue
+        refused.append(refusal)
+        if refusal.reason is RejectionReason.MULTI_NODE_UNAVAILABLE:
+            break
     return tuple(legal), tuple(refused)
 
 

@@ -1,0 +1,114 @@
+"""What the command line prints: a plan as a table, in the words of the status.
+
+Pure: values in, text out; colours are the caller's, and only for terminals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from deepseek_planner.demand import LatencyTarget
+from deepseek_planner.explain import MOST_ALTERNATIVES, message, summary
+from deepseek_planner.models import ModelSpec
+from deepseek_planner.plan import DeploymentInput, DeploymentPlan, Prediction
+from deepseek_planner.units import MicroUsd, format_usd
+
+CAPACITY = {"Spot": "spot", "OnDemand": "on-demand", "Reserved": "reserved"}
+
+
+def plan_screen(asked: DeploymentInput, planned: DeploymentPlan, model: ModelSpec) -> str:
+    """One deployment: what was asked, what was chosen, what also works, what was refused and why."""
+    lines = [_asked(asked), ""]
+    lines += _chosen(planned, model) if planned.is_feasible else _infeasible(planned)
+    if planned.alternatives:
+        lines += _alternatives(planned)
+    refused = summary(planned)
+    if refused:
+        width = max(len(item.name) for item in refused)
+        lines.append("  refused")
+        lines += [f"   {item.name:<{width}}  {_spaced(str(item.reason))}: {message(item)}" for item in refused]
+    return "\n".join(lines) + "\n"
+
+
+def _asked(asked: DeploymentInput) -> str:
+    objectives, demand = asked.objectives, asked.demand
+    parts = [asked.model, f"{demand.expected_requests_per_min:g} req/min (peak {demand.peak_requests_per_min:g})"]
+    parts += [
+        f"{name} p{target.percentile} <= {latency(target.limit_s)}"
+        for name, target in (("TTFT", objectives.time_to_first_token), ("TPOT", objectives.time_per_output_token))
+        if isinstance(target, LatencyTarget)
+    ]
+    parts.append(str(objectives.accuracy_class))
+    money = f"<= ${limit(objectives.max_usd_per_hour)}/h"
+    if objectives.max_usd_per_million_tokens is not None:
+        money += f", <= ${limit(objectives.max_usd_per_million_tokens)}/M"
+    return f"{asked.key.name}: " + " · ".join([*parts, money])
+
+
+def _chosen(planned: DeploymentPlan, model: ModelSpec) -> Iterator[str]:
+    assert planned.prediction is not None
+    yield (
+        f"  chosen   ${format_usd(planned.usd_per_hour)}/h   ${format_usd(planned.usd_per_million_tokens)}/M   "
+        + _prediction(planned.prediction)
+    )
+    names = [f"{item.replicas} x {item.shape.name}" for item in planned.placements]
+    kinds = [CAPACITY[str(item.capacity_type)] for item in planned.placements]
+    width, kind_width = max(map(len, names)), max(map(len, kinds))
+    for item, name, kind in zip(planned.placements, names, kinds, strict=True):
+        money = f"${format_usd(item.usd_per_hour)}/h"
+        yield f"  {item.share_percent:>3} %  {name:<{width}}  {kind:<{kind_width}}  {money}  {item.pool}"
+    quality = model.quality_in(planned.placements[0].shape.precision)
+    yield f"         quality loss: {quality.loss}" + (f" ({quality.source})" if quality.source else "")
+    yield f"         a token's time: {planned.prediction.bottleneck}"
+    yield ""
+
+
+def _prediction(prediction: Prediction) -> str:
+    return (
+        f"TTFT p{prediction.time_to_first_token_percentile} {latency(prediction.time_to_first_token_s)}   "
+        f"TPOT p{prediction.time_per_output_token_percentile} {latency(prediction.time_per_output_token_s)}   "
+        f"util {prediction.utilization_percent:.0f} %   "
+        f"margin {prediction.margin_percent} % ({_spaced(str(prediction.confidence))})"
+    )
+
+
+def _infeasible(planned: DeploymentPlan) -> Iterator[str]:
+    yield "  no feasible plan"
+    if planned.smallest_change:
+        yield f"  would be feasible with: {planned.smallest_change}"
+    yield ""
+
+
+def _alternatives(planned: DeploymentPlan) -> Iterator[str]:
+    shown = planned.alternatives[:MOST_ALTERNATIVES]
+    names = [f"{item.name}, {CAPACITY[str(item.capacity_type)]}" for item in shown]
+    width = max(map(len, names))
+    yield f"  {'also works':<{width + 1}}  {'$/h':>8}  {'$/M':>8}"
+    for item, name in zip(shown, names, strict=True):
+        dollars, per_million = format_usd(item.usd_per_hour), format_usd(item.usd_per_million_tokens)
+        more = ""
+        if planned.usd_per_hour:
+            more = f"  {100 * (item.usd_per_hour / planned.usd_per_hour - 1):+.0f} %"
+        yield f"   {name:<{width}}  {dollars:>8}  {per_million:>8}{more}"
+
+
+def latency(seconds: float) -> str:
+    """``620 ms``, ``1.4 s``, ``2 s``."""
+    if seconds >= 1:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
+    return f"{seconds * 1000:.0f} ms" if seconds >= 0.01 else f"{seconds * 1000:.1f} ms"
+
+
+def limit(amount: MicroUsd) -> str:
+    """Dollars as a person writes a limit: ``60``, ``2.50``."""
+    return format_usd(amount).removesuffix(".00")
+
+
+def _spaced(name: str) -> str:
+    """``DoesNotFit`` -> ``does not fit``."""
+    return "".join(f" {char.lower()}" if char.isupper() else char for char in name).strip()
+
+
+def sources_line(sources: Sequence[str]) -> str:
+    """Which price list was used when nobody gave pools."""
+    return "prices: shipped list, no --pools given\n" + "".join(f"  {source}\n" for source in sources)

@@ -1,0 +1,160 @@
+"""A plan as people and resources show it: the status' plan, and what was refused in a few lines of one kind each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deepseek_planner.plan import DeploymentPlan, Placement, Prediction, Rejection, RejectionReason
+from deepseek_planner.units import MicroUsd, format_usd
+
+MOST_ALTERNATIVES = 5
+MOST_REJECTIONS = 10
+LONGEST_MESSAGE = 256
+
+_IN_ORDER: tuple[tuple[RejectionReason, ...], ...] = (
+    (RejectionReason.NOT_ALLOWED,),
+    (RejectionReason.NAMESPACE_NOT_ALLOWED,),
+    (RejectionReason.UNAVAILABLE,),
+    (RejectionReason.PRICE_UNKNOWN,),
+    (RejectionReason.NO_CHECKPOINT,),
+    (RejectionReason.SHAPE_ILLEGAL,),
+    (RejectionReason.MULTI_NODE_UNAVAILABLE,),
+    (RejectionReason.PRECISION_NOT_ALLOWED,),
+    (RejectionReason.PRECISION_ILLEGAL,),
+    (RejectionReason.CONTEXT_TOO_LONG,),
+    (RejectionReason.DOES_NOT_FIT,),
+    (RejectionReason.TTFT_TOO_HIGH, RejectionReason.TPOT_TOO_HIGH),
+    (RejectionReason.TOO_MANY_REPLICAS,),
+    (RejectionReason.NOT_ENOUGH_NODES,),
+    (RejectionReason.SPOT_SHARE,),
+    (RejectionReason.OVER_BUDGET,),
+    (RejectionReason.OVER_COST_PER_TOKEN,),
+)
+STAGES: Mapping[RejectionReason, int] = {reason: stage for stage, same in enumerate(_IN_ORDER) for reason in same}
+"""How far an alternative got, least first: the one that got furthest says most about what is missing."""
+
+
+def plan_document(planned: DeploymentPlan) -> dict[str, Any]:
+    """The status' plan, in the resource's words: bounded, decimals as strings, nothing empty."""
+    document: dict[str, Any] = {"digest": planned.digest}
+    if planned.is_feasible:
+        document |= {
+            "usdPerHour": format_usd(planned.usd_per_hour),
+            "usdPerMillionTokens": format_usd(planned.usd_per_million_tokens),
+        }
+    document |= {
+        "demandSource": planned.demand_source,
+        "requestsPerMinute": round(planned.planned_requests_per_min),
+    }
+    if planned.prediction is not None:
+        document["predicted"] = _predicted(planned.prediction)
+    document["placements"] = [_placement(item) for item in planned.placements]
+    document["alternatives"] = [
+        {
+            "name": item.name,
+            "capacityType": str(item.capacity_type),
+            "usdPerHour": format_usd(item.usd_per_hour),
+            "usdPerMillionTokens": format_usd(item.usd_per_million_tokens),
+        }
+        for item in planned.alternatives[:MOST_ALTERNATIVES]
+    ]
+    document["rejections"] = [
+        {"name": item.name, "reason": str(item.reason), "message": message(item)} for item in summary(planned)
+    ]
+    if planned.smallest_change:
+        document["smallestChange"] = planned.smallest_change[:LONGEST_MESSAGE]
+    return document
+
+
+def message(rejection: Rejection) -> str:
+    """What was refused it, and the dollars where the text does not say them."""
+    text = rejection.message
+    if rejection.usd_per_hour is not None and "/h" not in text:
+        text += f" (${format_usd(rejection.usd_per_hour)}/h a replica)"
+    return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
+
+
+def summary(planned: DeploymentPlan, most: int = MOST_REJECTIONS) -> tuple[Rejection, ...]:
+    """One line per accelerator: what got furthest there. First those that cannot serve, then those that also serve."""
+    serving = _serving(planned)
+    by_accelerator: dict[str, list[Rejection]] = {}
+    for rejection in planned.rejections:
+        by_accelerator.setdefault(rejection.accelerator, []).append(rejection)
+    lines = {name: _line(name, group) for name, group in by_accelerator.items()}
+    order = sorted(lines, key=lambda name: (name in serving, -STAGES[lines[name].reason], name))
+    return tuple(lines[name] for name in order)[:most]
+
+
+def _serving(planned: DeploymentPlan) -> set[str]:
+    chosen = {item.shape.accelerator for item in planned.placements}
+    return chosen | {item.accelerator for item in planned.alternatives}
+
+
+def _line(accelerator: str, group: Sequence[Rejection]) -> Rejection:
+    """The furthest of a group; named after the accelerator where all of its shapes met with the same."""
+    best = max(group, key=_distance)
+    same = [item for item in group if (item.reason, item.message) == (best.reason, best.message)]
+    others = [item for item in group if STAGES[item.reason] >= STAGES[RejectionReason.DOES_NOT_FIT]]
+    is_whole = best.name.endswith("-*") or (len(same) > 1 and len(same) == len(others))
+    if not is_whole:
+        return best
+    return Rejection(
+        f"{accelerator}-*",
+        best.reason,
+        best.message,
+        best.value,
+        best.limit,
+        best.unit,
+        best.accelerator,
+        best.usd_per_hour,
+    )
+
+
+def _distance(rejection: Rejection) -> tuple[float, float, str]:
+    """Furthest stage; of one stage the nearest miss; of equals the last name, so that order never matters."""
+    ratio = 0.0
+    if rejection.value and rejection.limit:
+        ratio = -rejection.value / rejection.limit
+    return STAGES[rejection.reason], ratio, rejection.name
+
+
+def _predicted(prediction: Prediction) -> Mapping[str, Any]:
+    return {
+        "timeToFirstToken": {
+            f"p{prediction.time_to_first_token_percentile}": duration(prediction.time_to_first_token_s)
+        },
+        "timePerOutputToken": {
+            f"p{prediction.time_per_output_token_percentile}": duration(prediction.time_per_output_token_s)
+        },
+        "utilizationPercent": round(prediction.utilization_percent),
+        "confidence": str(prediction.confidence),
+        "marginPercent": prediction.margin_percent,
+    }
+
+
+def _placement(placement: Placement) -> dict[str, Any]:
+    shape = placement.shape
+    return {
+        "name": shape.name,
+        "accelerator": shape.accelerator,
+        "precision": str(shape.precision),
+        "tensorParallel": shape.tensor_parallel,
+        "pipelineParallel": shape.pipeline_parallel,
+        "dataParallel": shape.data_parallel,
+        "expertParallel": shape.expert_parallel,
+        "nodesPerReplica": shape.nodes_per_replica,
+        "pool": placement.pool,
+        "capacityType": str(placement.capacity_type),
+        "replicas": placement.replicas,
+        "sharePercent": placement.share_percent,
+        "usdPerHour": format_usd(MicroUsd(placement.usd_per_hour)),
+    }
+
+
+def duration(seconds: float) -> str:
+    """Go-style: ``620ms``, ``1.42s``; half milliseconds below ten."""
+    if seconds >= 1:
+        return f"{seconds:.2f}".rstrip("0").rstrip(".") + "s"
+    milliseconds = seconds * 1000
+    return f"{milliseconds:.1f}".rstrip("0").rstrip(".") + "ms" if milliseconds < 10 else f"{milliseconds:.0f}ms"
