@@ -13,10 +13,10 @@ from datetime import date, datetime
 
 from deepseek_operator.api.check import check
 from deepseek_operator.api.convert import unknown_accelerator
+from deepseek_operator.api.names import API_VERSION, POOL_KIND, POOL_NAME
 from deepseek_operator.api.pool import AcceleratorPoolSpec, PoolPrice
 from deepseek_operator.api.rules import decimal_of, duration_s
 from deepseek_operator.api.scheduling import Toleration
-from deepseek_operator.api.v1alpha1 import ACCELERATOR_POOL, API_VERSION, POOL_NAME
 from deepseek_operator.nodes import (
     CAPACITY_LABELS,
     CPU,
@@ -93,7 +93,7 @@ def declared_offerings(pool_objects: Sequence[Object], *, catalog: Catalog, now:
 
 def _read(pool: Object, catalog: Catalog) -> tuple[AcceleratorPoolSpec | None, list[Problem]]:
     spec, problems = check(AcceleratorPoolSpec, pool.get("spec") or {}, "spec", in_cluster=True)
-    for name, wanted in (("kind", ACCELERATOR_POOL.kind), ("apiVersion", API_VERSION)):
+    for name, wanted in (("kind", POOL_KIND), ("apiVersion", API_VERSION)):
         if pool.get(name) != wanted:
             problems.insert(0, Problem(name, str(pool.get(name)), f"is not {wanted}", f"write {name}: {wanted}"))
     named = (pool.get("metadata") or {}).get("name", "")

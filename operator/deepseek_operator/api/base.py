@@ -23,7 +23,7 @@ class Resource(BaseModel):
     """
 
     model_config = ConfigDict(
-        alias_generator=field_name, populate_by_name=True, extra="forbid", frozen=True, use_enum_values=False
+        alias_generator=field_name, populate_by_name=True, extra="forbid", frozen=True, defer_build=True
     )
 
     rules: ClassVar[tuple[Rule, ...]] = ()

@@ -34,7 +34,7 @@ def check(kind: type[R], raw: Any, path: str, *, in_cluster: bool) -> tuple[R | 
         for detail in error.errors(include_url=False):
             problem = _structural(kind, detail, raw, path)
             found.setdefault((problem.field, problem.message), problem)
-    for problem in _broken(node(kind), raw, path, in_cluster=in_cluster):
+    for problem in _broken(node(kind), raw, value, path, in_cluster=in_cluster):
         found.setdefault((problem.field, problem.message), problem)
     problems = in_order(kind, found.values(), path)
     return (None if problems else value), problems
@@ -69,24 +69,29 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names)}"
 
 
-def _broken(of: Node, raw: Any, path: str, *, in_cluster: bool) -> Iterator[Problem]:
-    """Broken rules of ``raw`` and of everything in it. A part with a wrong type breaks no rule of its own."""
+def _broken(of: Node, raw: Any, typed: Any, path: str, *, in_cluster: bool) -> Iterator[Problem]:
+    """Broken rules of ``raw`` and of everything in it. A part with a wrong type breaks no rule of its own.
+
+    ``typed`` is the typed form where the whole has one; without it, it is made part by part.
+    """
     match of.kind:
         case "object" if isinstance(raw, Mapping):
             assert of.resource is not None
+            value = _lenient(of.resource, raw) if typed is None else typed
             for member in members(of.resource):
                 if member.json in raw:
-                    yield from _broken(member.node, raw[member.json], f"{path}.{member.json}", in_cluster=in_cluster)
-            typed = _lenient(of.resource, raw)
-            yield from _judge(of.resource.rules, typed, raw, path, in_cluster=in_cluster)
+                    where, inner = f"{path}.{member.json}", None if typed is None else getattr(typed, member.python)
+                    yield from _broken(member.node, raw[member.json], inner, where, in_cluster=in_cluster)
+            yield from _judge(of.resource.rules, value, raw, path, in_cluster=in_cluster)
         case "list" if isinstance(raw, list):
             assert of.item is not None
             for index, item in enumerate(raw):
-                yield from _broken(of.item, item, f"{path}[{index}]", in_cluster=in_cluster)
+                inner = None if typed is None else typed[index]
+                yield from _broken(of.item, item, inner, f"{path}[{index}]", in_cluster=in_cluster)
         case "map" if isinstance(raw, Mapping):
             assert of.item is not None
             for key, item in raw.items():
-                yield from _broken(of.item, item, f"{path}.{key}", in_cluster=in_cluster)
+                yield from _broken(of.item, item, None, f"{path}.{key}", in_cluster=in_cluster)
         case _:
             pass
     if of.constraints.rules and _is(of, raw):

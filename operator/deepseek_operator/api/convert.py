@@ -8,8 +8,8 @@ from typing import Any
 from deepseek_operator.api.check import at, check, in_order, nearest, shown, without_nulls
 from deepseek_operator.api.deployment import AcceleratorRules, DeepSeekDeploymentSpec
 from deepseek_operator.api.lengths import distribution
+from deepseek_operator.api.names import API_VERSION, DEPLOYMENT_KIND, DEPLOYMENT_NAME
 from deepseek_operator.api.rules import decimal_of, duration_s
-from deepseek_operator.api.v1alpha1 import API_VERSION, DEEPSEEK_DEPLOYMENT, DEPLOYMENT_NAME
 from deepseek_operator.api.workload import PERCENTILES, LatencyObjective
 from deepseek_operator.world import Object
 from deepseek_planner.catalog import Catalog
@@ -36,7 +36,7 @@ def deployment_input(obj: Object, *, catalog: Catalog, in_cluster: bool = False)
 
 def _about_object(obj: Object) -> Iterator[Problem]:
     metadata: Any = obj.get("metadata") or {}
-    for name, wanted in (("apiVersion", API_VERSION), ("kind", DEEPSEEK_DEPLOYMENT.kind)):
+    for name, wanted in (("apiVersion", API_VERSION), ("kind", DEPLOYMENT_KIND)):
         if obj.get(name) != wanted:
             yield Problem(name, shown(obj.get(name)), f"is not {wanted}", f"write {name}: {wanted}")
     name = metadata.get("name", "")

@@ -12,8 +12,9 @@ from typing import Any
 import yaml
 
 from deepseek_operator.api.base import Resource
+from deepseek_operator.api.names import API_VERSION, VERSION
 from deepseek_operator.api.rules import GROUP, Rule
-from deepseek_operator.api.v1alpha1 import API_VERSION, RESOURCES, VERSION, CustomResource
+from deepseek_operator.api.v1alpha1 import RESOURCES, CustomResource
 from deepseek_operator.api.walk import Constraints, Member, Node, members, node
 
 Schema = dict[str, Any]

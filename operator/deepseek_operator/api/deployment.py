@@ -50,7 +50,9 @@ class AcceleratorRules(Resource):
 class PlacementRules(Resource):
     """Where replicas may run."""
 
-    accelerators: AcceleratorRules = Field(default=AcceleratorRules(), description="Which accelerators may serve.")
+    accelerators: AcceleratorRules = Field(
+        default=AcceleratorRules.model_construct(), description="Which accelerators may serve."
+    )
     capacity_types: Annotated[tuple[CapacityType, ...], MaxLen(3)] = Field(
         default=tuple(CapacityType), description="Which kinds of capacity may serve."
     )
@@ -184,14 +186,16 @@ class DeepSeekDeploymentSpec(Resource):
     model: ModelRef = Field(description="What is served.")
     workload: Workload = Field(description="The load to be served.")
     objectives: Objectives = Field(
-        default=Objectives(), description="How well, and for how much. maxUSDPerHour is required."
+        default=Objectives.model_construct(), description="How well, and for how much. maxUSDPerHour is required."
     )
-    placement: PlacementRules = Field(default=PlacementRules(), description="Where replicas may run.")
-    scaling: Scaling = Field(default=Scaling(), description="How many replicas.")
-    rebalancing: RebalancingRules = Field(default=RebalancingRules(), description="When what runs may be moved.")
-    pod: PodRules = Field(default=PodRules(), description="What engine pods carry.")
+    placement: PlacementRules = Field(default=PlacementRules.model_construct(), description="Where replicas may run.")
+    scaling: Scaling = Field(default=Scaling.model_construct(), description="How many replicas.")
+    rebalancing: RebalancingRules = Field(
+        default=RebalancingRules.model_construct(), description="When what runs may be moved."
+    )
+    pod: PodRules = Field(default=PodRules.model_construct(), description="What engine pods carry.")
     engine: EngineRules = Field(
-        default=EngineRules(), description="Arguments and environment handed to vLLM as they are."
+        default=EngineRules.model_construct(), description="Arguments and environment handed to vLLM as they are."
     )
     paused: Flag = Field(default=False, description="Change nothing, keep serving.")
 

@@ -86,7 +86,9 @@ class AcceleratorPoolSpec(Resource):
     gpus_per_node: Annotated[StrictInt, Ge(1), Le(1024)] = Field(
         description="Accelerators of a node; for cpu the slots, one engine each."
     )
-    interconnect: Interconnect = Field(default=Interconnect(), description="The wires between accelerators.")
+    interconnect: Interconnect = Field(
+        default=Interconnect.model_construct(), description="The wires between accelerators."
+    )
     capacity_type: CapacityType = Field(default=CapacityType.ON_DEMAND, description="How nodes are paid for.")
     price: PoolPrice | None = Field(
         default=None, description="Overrides the shipped price list; without either, Auto leaves the pool alone."
@@ -103,7 +105,8 @@ class AcceleratorPoolSpec(Resource):
         default=(), description="Namespaces whose deployments may use the pool; empty: all."
     )
     weights_cache: WeightsCache = Field(
-        default=WeightsCache(), description="Where downloaded weights outlive a pod; none: they go with the pod."
+        default=WeightsCache.model_construct(),
+        description="Where downloaded weights outlive a pod; none: they go with the pod.",
     )
     node_selector: NodeSelector = Field(
         default_factory=dict, description="Required: labels by which the pool's nodes are told from all others."

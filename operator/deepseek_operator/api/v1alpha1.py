@@ -13,12 +13,10 @@ from deepseek_operator.api.base import (
     Resource,
 )
 from deepseek_operator.api.deployment import DeepSeekDeploymentSpec
+from deepseek_operator.api.names import DEPLOYMENT_KIND, DEPLOYMENT_NAME, POOL_KIND, POOL_NAME
 from deepseek_operator.api.pool import AcceleratorPoolSpec
-from deepseek_operator.api.rules import GROUP, NAME_PATTERN, Rule, matching
+from deepseek_operator.api.rules import GROUP, Rule
 from deepseek_operator.api.status import DeepSeekDeploymentStatus, PoolStatus
-
-VERSION = "v1alpha1"
-API_VERSION = f"{GROUP}/{VERSION}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +57,6 @@ class CustomResource:
         return f"{self.plural}.{GROUP}"
 
 
-DEPLOYMENT_NAME = matching(
-    NAME_PATTERN,
-    "the name does not fit a Service and the engines named after it",
-    "use at most 40 characters a-z, 0-9 and -, beginning with a letter and not ending with -",
-)
-POOL_NAME = matching(
-    r"^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$",
-    "the name does not fit a label",
-    "use at most 63 characters a-z, 0-9, - and .",
-)
-
-
 def _about_name(rule: Rule) -> Rule:
     return Rule(
         cel=rule.cel.replace("self.", "self.metadata.name.", 1),
@@ -81,7 +67,7 @@ def _about_name(rule: Rule) -> Rule:
 
 
 DEEPSEEK_DEPLOYMENT = CustomResource(
-    kind="DeepSeekDeployment",
+    kind=DEPLOYMENT_KIND,
     plural="deepseekdeployments",
     singular="deepseekdeployment",
     short_name="dsd",
@@ -103,7 +89,7 @@ DEEPSEEK_DEPLOYMENT = CustomResource(
     rules=(_about_name(DEPLOYMENT_NAME),),
 )
 ACCELERATOR_POOL = CustomResource(
-    kind="AcceleratorPool",
+    kind=POOL_KIND,
     plural="acceleratorpools",
     singular="acceleratorpool",
     short_name="apool",

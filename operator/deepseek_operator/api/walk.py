@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Le, MaxLen, MinLen
@@ -129,8 +130,13 @@ def _json(value: Any) -> Any:
             return value
 
 
-def members(resource: type[Resource]) -> Iterator[Member]:
+@cache
+def members(resource: type[Resource]) -> tuple[Member, ...]:
     """The fields of an object, in the order in which they are written."""
+    return tuple(_members(resource))
+
+
+def _members(resource: type[Resource]) -> Iterator[Member]:
     hints = get_type_hints(resource, include_extras=True)
     for python, field in resource.model_fields.items():
         default = _default(field)

@@ -116,9 +116,12 @@ class Workload(Resource):
 
     requests_per_minute: RequestRate = Field(description="How many requests.")
     input_tokens: Lengths = Field(
-        default=Lengths(mean=1000, p90=3000, max=8192), description="How long prompts are, shared prefix included."
+        default=Lengths.model_construct(mean=1000, p90=3000, max=8192),
+        description="How long prompts are, shared prefix included.",
     )
-    output_tokens: Lengths = Field(default=Lengths(mean=300, p90=800, max=2048), description="How long answers are.")
+    output_tokens: Lengths = Field(
+        default=Lengths.model_construct(mean=300, p90=800, max=2048), description="How long answers are."
+    )
     shared_prefix_tokens: Annotated[StrictInt, Ge(0), Le(10_000_000)] = Field(
         default=0, description="Tokens with which all prompts begin (a system prompt); they are computed once."
     )
@@ -158,11 +161,12 @@ class Objectives(Resource):
     """How well, and for how much."""
 
     time_to_first_token: LatencyObjective = Field(
-        default=LatencyObjective(p95="2s"),
+        default=LatencyObjective.model_construct(p95="2s"),
         description="From the whole request received to the first token sent, queueing included.",
     )
     time_per_output_token: LatencyObjective = Field(
-        default=LatencyObjective(p95="100ms"), description="(Last token - first token) / (tokens - 1) of a request."
+        default=LatencyObjective.model_construct(p95="100ms"),
+        description="(Last token - first token) / (tokens - 1) of a request.",
     )
     accuracy_class: AccuracyClass = Field(
         default=AccuracyClass.BALANCED,
