@@ -27,9 +27,12 @@ def main() -> None:
 
 
 def _die_with_the_supervisor() -> None:
-    """An engine without its supervisor would hold the accelerator and serve unmetered."""
+    """An engine without its supervisor would hold the accelerator and serve unmetered.
+
+    SIGTERM, so that the server also ends the core process that it started.
+    """
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     expected = os.environ.get(SUPERVISOR_VARIABLE)
     if expected and os.getppid() != int(expected):
         sys.exit("the supervisor ended before the engine began")

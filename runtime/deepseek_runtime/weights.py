@@ -111,9 +111,9 @@ def _file_problem(path: Path) -> str:
             if header > size:
                 return f"has {size} bytes, its header alone {header}"
             tensors = json.loads(file.read(header))
-    except (struct.error, ValueError):
+        ends = [entry["data_offsets"][1] for name, entry in tensors.items() if name != "__metadata__"]
+    except (struct.error, ValueError, AttributeError, TypeError, LookupError):
         return "is not a safetensors file"
-    ends = [entry["data_offsets"][1] for name, entry in tensors.items() if name != "__metadata__"]
     expected = 8 + header + max(ends, default=0)
     return "" if size == expected else f"has {size} bytes of {expected}"
 
