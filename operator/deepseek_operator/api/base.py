@@ -37,7 +37,6 @@ LongText = Annotated[StrictStr, MaxLen(1024)]
 Label = Annotated[StrictStr, MaxLen(63)]
 """Text that fits a label's value."""
 Flag = StrictBool
-Count = Annotated[StrictInt, Ge(0), Le(1_000_000)]
 Positive = Annotated[StrictInt, Ge(1), Le(1_000_000)]
 Tokens = Annotated[StrictInt, Ge(1), Le(10_000_000)]
 Percent = Annotated[StrictInt, Ge(0), Le(100)]

@@ -168,7 +168,7 @@ def at(raw: Any, dotted: str) -> Any:
 
 _EXPECTED = {
     "int_type": "a whole number",
-    "string_type": "text",
+    "string_type": "text in quotes",
     "bool_type": "true or false",
     "model_type": "an object",
     "model_attributes_type": "an object",

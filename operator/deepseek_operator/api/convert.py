@@ -122,7 +122,6 @@ def _converted(obj: Object, spec: DeepSeekDeploymentSpec, catalog: Catalog) -> D
             min_savings_percent=spec.rebalancing.min_savings_percent,
             cooldown_s=duration_s(spec.rebalancing.cooldown),
         ),
-        idle_timeout_s=duration_s(spec.scaling.idle_timeout),
         paused=spec.paused,
         own_weights=spec.model.source is not None,
     )

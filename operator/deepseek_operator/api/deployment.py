@@ -10,8 +10,6 @@ from pydantic import Field, StrictInt
 from deepseek_operator.api import engine_rules
 from deepseek_operator.api.base import (
     AcceleratorName,
-    Count,
-    Duration,
     DurationOrZero,
     Flag,
     Label,
@@ -86,11 +84,8 @@ class PlacementRules(Resource):
 class Scaling(Resource):
     """How many replicas, over all placements together."""
 
-    min_replicas: Count = Field(default=1, description="Never fewer; 0: none while idle.")
+    min_replicas: Annotated[StrictInt, Ge(1), Le(1000)] = Field(default=1, description="Never fewer.")
     max_replicas: Annotated[StrictInt, Ge(1), Le(1000)] = Field(default=12, description="Never more.")
-    idle_timeout: Duration = Field(
-        default="15m", description="Time without a request after which a deployment is idle."
-    )
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
