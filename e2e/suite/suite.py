@@ -50,12 +50,19 @@ class Suite:
             "monitoring": MONITORING,
             "agent": AGENT,
             "node": self.node,
+            "hostname": self.hostname,
             "node_folder": NODE_FOLDER,
             "operator_image": self.images.operator,
             "runtime_image": self.images.runtime,
             "prometheus_image": self.images.prometheus,
         }
         return manifest(name, {**variables, **more})
+
+    @property
+    def hostname(self) -> str:
+        """The label by which pods and volumes find the real node."""
+        found: str = self.cluster.get("node", self.node)["metadata"]["labels"]["kubernetes.io/hostname"]
+        return found
 
     def deployment(self, name: str = TINY) -> dict[str, Any]:
         return self.cluster.get("deepseekdeployment", name, "-n", WORK)

@@ -27,7 +27,7 @@ A server-side apply is a patch; one that makes the object needs create as well.
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [list, watch, create, patch]
-- apiGroups: [events.k8s.io]
+- apiGroups: [""]
   resources: [events]
   verbs: [create]
 {{- if .Values.multiNode.enabled }}
