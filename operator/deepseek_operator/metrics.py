@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from deepseek_operator.alerts import Outcome
 from deepseek_operator.reconcile import DeploymentReport, Report
 from deepseek_operator.status import fleet_usd_per_hour, held
+from deepseek_planner import signals
 from deepseek_planner.units import MicroUsd, usd
 
 _DEPLOYMENT = ("namespace", "name", "model")
@@ -92,6 +93,8 @@ class _Reported(Collector):
         if report is not None:
             yield from _plans(report.deployments)
             yield from _actuals(report)
+            yield _signals(report)
+            yield _objectives(report)
             yield _pools(report)
 
 
@@ -100,12 +103,12 @@ def _plans(reports: Iterable[DeploymentReport]) -> Iterator[Metric]:
         "deepseek_plan_usd_per_hour", "Dollars per hour of the plan, by placement.", labels=_PLACED
     )
     per_million = GaugeMetricFamily(
-        "deepseek_plan_usd_per_million_tokens",
+        signals.PLAN_USD_PER_MILLION_TOKENS,
         "Dollars per million tokens of the plan, at its demand.",
         labels=_DEPLOYMENT,
     )
     capacity = GaugeMetricFamily(
-        "deepseek_plan_capacity_tokens_per_second",
+        signals.PLAN_CAPACITY,
         "Input and output tokens per second that the engines that are ready serve within the objectives.",
         labels=("namespace", "name"),
     )
@@ -157,6 +160,43 @@ def _actuals(report: Report) -> Iterator[Metric]:
             dollars = _dollars(cost) if cost is not None else _dollars(spent) * 1e6 / (seen.tokens_per_s * 3600)
             per_million.add_metric([item.key.namespace, item.key.name, model], dollars)
     yield from (per_hour, per_million)
+
+
+def _signals(report: Report) -> Metric:
+    family = GaugeMetricFamily(
+        "deepseek_signal_active", "1 while what is measured raises the signal.", labels=("namespace", "name", "signal")
+    )
+    plans = {item.key: item for item in report.deployments}
+    for item in report.snapshot.deployments:
+        found = plans.get(item.key)
+        if item.measured is None or found is None:
+            continue
+        seen = signals.readings(
+            item.measured,
+            item.objectives,
+            capacity_tokens_per_s=_capacity(found),
+            planned_usd_per_million_tokens=found.plan.usd_per_million_tokens if found.plan else None,
+        )
+        for signal in signals.SIGNALS:
+            family.add_metric([item.key.namespace, item.key.name, signal.name], float(signal.is_active(seen)))
+    return family
+
+
+def _objectives(report: Report) -> Metric:
+    family = GaugeMetricFamily(
+        signals.OBJECTIVE_SECONDS,
+        "Limit of a latency objective.",
+        labels=("namespace", "name", "objective", "percentile"),
+    )
+    for item in report.snapshot.deployments:
+        for objective, target in (
+            (signals.TIME_TO_FIRST_TOKEN, item.objectives.time_to_first_token),
+            (signals.TIME_PER_OUTPUT_TOKEN, item.objectives.time_per_output_token),
+        ):
+            if target is not None:
+                labels = [item.key.namespace, item.key.name, objective, str(target.percentile)]
+                family.add_metric(labels, target.limit_s)
+    return family
 
 
 def _pools(report: Report) -> Metric:

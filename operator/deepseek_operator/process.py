@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Coroutine
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -28,7 +28,7 @@ from deepseek_operator.leader import Elector
 from deepseek_operator.metrics import Metrics
 from deepseek_operator.prometheus import PrometheusMeasurements
 from deepseek_operator.server import Health, application, serve
-from deepseek_operator.settings import Settings
+from deepseek_operator.settings import FIELD_MANAGER, Settings
 from deepseek_operator.world import Kind
 from deepseek_planner.catalog import Catalog
 
@@ -54,6 +54,9 @@ class Process:
         self._metrics = Metrics()
         self._health = Health(settings, time.monotonic)
         self._tasks: list[asyncio.Task[Any]] = []
+        self._measurements: PrometheusMeasurements | None = None
+        if settings.prometheus_url:
+            self._measurements = PrometheusMeasurements(settings.prometheus_url, settings.measurement_window_s)
 
     async def run(self) -> int:
         """Exit code: 0 after a signal, 1 when anything else ended the process."""
@@ -85,6 +88,8 @@ class Process:
             # The lease first: a successor may begin while the rest of us winds down.
             await elector.release()
             await asyncio.wait([*self._tasks, asyncio.create_task(server.cleanup())], timeout=_STOP_S)
+            if self._measurements is not None:
+                await self._measurements.close()
             await client.close()
 
     async def _lead(self, client: Client, elector: Elector) -> int:
@@ -94,10 +99,7 @@ class Process:
         self._health.turned()
         kinds = await _kinds(client)
         cache = ObjectCache(kinds, self._wake.set)
-        measurements = None
-        if settings.prometheus_url:
-            measurements = PrometheusMeasurements(settings.prometheus_url, window_s=settings.measurement_window_s)
-        world = KubernetesWorld(cache, measurements, multi_node=Kind.MULTI_NODE_GROUP in kinds)
+        world = KubernetesWorld(cache, self._measurements, multi_node=Kind.MULTI_NODE_GROUP in kinds)
         fence = (lambda: elector.is_leader) if settings.leader.enabled else (lambda: True)
         writer = KubernetesWriter(client, cache, instance=elector.identity, may_write=fence, clock=_now)
         if settings.leader.enabled:
@@ -157,6 +159,8 @@ class Process:
             clusterwide=not namespaces,
             namespaces=namespaces,
             standalone=True,
+            # kopf's own guess asks for a user name, and the image's user has none.
+            identity=cast("Any", FIELD_MANAGER),
         )
         self._catch_signals()
         await kopf.run_tasks(tasks, ignored=before)

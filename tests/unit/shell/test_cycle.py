@@ -1,0 +1,341 @@
+"""The loop as a whole, over a world in memory whose controllers the test plays."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from support.memory_world import MemoryWorld
+from support.objects import deployment, merged, node, pool
+
+from deepseek_operator import reconcile
+from deepseek_operator.errors import LeaseLostError, RefusedError, UnreachableError
+from deepseek_operator.settings import EngineSettings, Settings
+from deepseek_operator.world import Kind
+from deepseek_planner import catalog
+from deepseek_planner.demand import Measured
+from deepseek_planner.plan import DeploymentKey, Policy
+from deepseek_planner.units import micro_usd
+
+CATALOG = catalog.load()
+START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+SETTINGS = Settings(policy=Policy(settle_s=0.0))
+CHAT = DeploymentKey("team-a", "chat")
+
+
+class Loop:
+    """Turns cycles against one world, a second apart."""
+
+    def __init__(self, *items, settings=SETTINGS):
+        self.world = MemoryWorld(*items)
+        self.settings = settings
+        self.memory = reconcile.Memory()
+        self.now = START
+        self.reports = []
+
+    async def turn(self, times=1, *, controllers=True):
+        for _ in range(times):
+            report = await reconcile.cycle(
+                world=self.world,
+                writer=self.world,
+                catalog=CATALOG,
+                settings=self.settings,
+                memory=self.memory,
+                now=self.now,
+            )
+            self.reports.append(report)
+            self.now += timedelta(seconds=1)
+            if controllers:
+                self.world.run_pods()
+        return report
+
+    def restart(self):
+        """A new process: only the world is left."""
+        self.memory = reconcile.Memory()
+
+    def edit(self, name="chat", **spec):
+        old = self.world.get(Kind.DEPLOYMENT, "team-a", name)
+        generation = old["metadata"]["generation"] + 1
+        self.world.put(merged(old, {"metadata": {"generation": generation}, "spec": spec}))
+
+    def status(self, name="chat"):
+        return self.world.get(Kind.DEPLOYMENT, "team-a", name).get("status") or {}
+
+    def condition(self, kind, name="chat"):
+        return next(item for item in self.status(name)["conditions"] if item["type"] == kind)
+
+    def groups(self):
+        return {item["metadata"]["name"]: item["spec"]["replicas"] for item in self.world.objects(Kind.ENGINE_GROUP)}
+
+    def measure(self, per_min, *, usd_per_million="1.00"):
+        self.world.measurements = {
+            CHAT: Measured(
+                window_s=900,
+                covered_s=900,
+                requests_per_min=per_min,
+                peak_requests_per_min=per_min,
+                mean_input_tokens=100.0,
+                mean_output_tokens=30.0,
+                tokens_per_s=per_min * 130 / 60,
+                usd_per_hour=micro_usd("0.10"),
+                usd_per_million_tokens=micro_usd(usd_per_million),
+                time_to_first_token_s=0.2,
+                time_per_output_token_s=0.02,
+            )
+        }
+
+
+def loop(*more, settings=SETTINGS, **spec):
+    return Loop(deployment(**spec), pool(), node(), *more, settings=settings)
+
+
+async def test_a_new_deployment_is_served():
+    it = loop()
+    await it.turn(4)
+    kinds = {kind: len(it.world.objects(kind)) for kind in Kind}
+    assert kinds[Kind.SERVICE] == kinds[Kind.DISRUPTION_BUDGET] == kinds[Kind.NETWORK_POLICY] == 1
+    assert list(it.groups().values()) == [1]
+    (files,) = it.world.objects(Kind.CONFIG_MAP)
+    assert files["metadata"]["name"] in it.groups()
+    status = it.status()
+    assert it.condition("Ready")["status"] == "True"
+    assert it.condition("Ready")["reason"] == "Ready"
+    assert it.condition("Planned")["status"] == "True"
+    assert it.condition("Reconciling")["status"] == "False"
+    assert status["readyReplicas"] == 1
+    assert status["summary"] == "1 x 1 CPU bf16"
+    assert status["endpoint"] == "http://chat.team-a.svc:8000/v1"
+    assert status["lastMove"]["reason"] == "FirstPlacement"
+    assert status["lastMove"]["at"] == "2026-11-22T12:00:00Z"
+    assert status["fleetGeneration"] == 1
+
+
+async def test_a_reconciled_world_is_not_written_to():
+    it = loop()
+    await it.turn(5)
+    before = list(it.world.writes)
+    await it.turn(10)
+    assert it.world.writes == before
+
+
+async def test_the_files_are_there_before_the_pods():
+    it = loop()
+    await it.turn()
+    kinds = [kind for verb, kind, _ in it.world.writes if verb == "apply"]
+    assert kinds.index("ConfigMap") < kinds.index("Deployment")
+
+
+async def test_a_restart_at_any_cycle_ends_in_the_same_objects():
+    undisturbed = loop()
+    await undisturbed.turn(8)
+    for cycle in range(1, 6):
+        it = loop()
+        await it.turn(cycle)
+        it.restart()
+        await it.turn(8 - cycle)
+        assert it.world.objects(Kind.ENGINE_GROUP) == undisturbed.world.objects(Kind.ENGINE_GROUP)
+        assert it.world.objects(Kind.CONFIG_MAP) == undisturbed.world.objects(Kind.CONFIG_MAP)
+        assert it.status()["lastMove"] == undisturbed.status()["lastMove"]
+
+
+async def test_an_impossible_edit_keeps_what_serves():
+    it = loop()
+    await it.turn(4)
+    before = it.groups()
+    it.edit(objectives={"timeToFirstToken": {"p95": "1ms"}})
+    await it.turn(5)
+    assert it.groups() == before
+    assert it.condition("Planned")["status"] == "False"
+    assert it.condition("Planned")["reason"] == "NoFeasiblePlan"
+    assert "TTFT >= " in it.condition("Planned")["message"]
+    assert it.condition("Ready")["status"] == "True"
+    assert it.condition("Ready")["reason"] == "NoFeasiblePlan"
+    assert it.status()["fleetGeneration"] == 1
+    assert [event.reason for event in it.world.events].count("NoFeasiblePlan") == 1
+
+
+async def test_an_unreadable_edit_keeps_what_serves_and_names_every_problem():
+    it = loop()
+    await it.turn(4)
+    before, writes = it.groups(), len(it.world.writes)
+    it.edit(model={"name": "gpt-9"}, placement={"accelerators": {"allow": ["x100"]}})
+    await it.turn(3)
+    assert it.groups() == before
+    stalled = it.condition("Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "InvalidSpec")
+    assert "spec.model.name" in stalled["message"]
+    assert "spec.placement.accelerators.allow[0]" in stalled["message"]
+    assert it.condition("Ready")["status"] == "True"
+    assert [kind for _, kind, _ in it.world.writes[writes:]] == ["DeepSeekDeployment"]
+
+
+async def test_a_paused_deployment_is_left_alone():
+    it = loop()
+    await it.turn(4)
+    it.edit(paused=True, engine={"extraArgs": ["--seed=1"]})
+    writes = len(it.world.writes)
+    await it.turn(4)
+    assert [kind for _, kind, _ in it.world.writes[writes:]] == ["DeepSeekDeployment"]
+    assert it.condition("Ready")["reason"] == "Paused"
+    it.edit(paused=False)
+    await it.turn(8)
+    assert it.condition("Ready")["reason"] == "Ready"
+    assert it.status()["lastMove"]["reason"] == "SpecChanged"
+
+
+async def test_an_edit_replaces_engines_create_before_destroy():
+    it = loop()
+    await it.turn(4)
+    (old,) = it.groups()
+    it.edit(engine={"extraArgs": ["--seed=1"]})
+    ready = []
+    for _ in range(10):
+        await it.turn()
+        ready.append(sum(group.ready for group in it.reports[-1].snapshot.fleet.groups))
+    (new,) = it.groups()
+    assert new != old
+    assert min(ready) >= 1
+    (files,) = it.world.objects(Kind.CONFIG_MAP)
+    assert files["metadata"]["name"] == new
+    assert it.status()["fleetGeneration"] == 2
+
+
+async def test_an_upgrade_of_the_operator_restarts_no_engine():
+    it = loop()
+    await it.turn(4)
+    before = it.world.objects(Kind.ENGINE_GROUP)
+    it.settings = Settings(policy=SETTINGS.policy, engine=EngineSettings(cpu_image="engine:next"))
+    it.restart()
+    await it.turn(5)
+    assert it.world.objects(Kind.ENGINE_GROUP) == before
+
+
+async def test_a_new_price_reaches_running_engines_and_restarts_none():
+    it = loop()
+    await it.turn(4)
+    before = it.world.objects(Kind.ENGINE_GROUP)
+    dearer = pool(price={"usdPerNodeHour": "0.24"})
+    it.world.put(dearer)
+    await it.turn(3)
+    assert it.world.objects(Kind.ENGINE_GROUP) == before
+    (files,) = it.world.objects(Kind.CONFIG_MAP)
+    assert '"usdPerReplicaHour":"0.06"' in files["data"]["price.json"]
+
+
+async def test_a_changed_child_is_repaired():
+    it = loop()
+    await it.turn(4)
+    (group,) = it.world.objects(Kind.ENGINE_GROUP)
+    good = it.world.get(Kind.SERVICE, "team-a", "chat")
+    it.world.put(merged(good, {"spec": {"publishNotReadyAddresses": True}}))
+    it.world.put(merged(group, {"spec": {"template": {"spec": {"automountServiceAccountToken": True}}}}))
+    it.world.remove(Kind.CONFIG_MAP, "team-a", group["metadata"]["name"])
+    await it.turn(2)
+    assert it.world.get(Kind.SERVICE, "team-a", "chat") == good
+    assert it.world.objects(Kind.ENGINE_GROUP) == [group]
+    assert len(it.world.objects(Kind.CONFIG_MAP)) == 1
+
+
+async def test_a_fault_of_one_stops_no_other():
+    broken = merged(deployment("other", "team-b"), {"metadata": {"uid": "2"}})
+    it = loop(broken)
+    it.world.refuse = {("Service", "team-b"): RefusedError("services is forbidden")}
+    await it.turn(4)
+    assert it.condition("Ready")["status"] == "True"
+    other = it.world.get(Kind.DEPLOYMENT, "team-b", "other")["status"]
+    stalled = next(item for item in other["conditions"] if item["type"] == "Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "ApplyRefused")
+    assert "services is forbidden" in stalled["message"]
+
+
+async def test_a_deployment_that_cannot_be_planned_stops_no_other(monkeypatch):
+    broken = merged(deployment("other", "team-b"), {"metadata": {"uid": "2"}})
+    it = loop(broken)
+    real = reconcile.search.plan
+
+    def plan(snapshot, *rest):
+        if any(item.key.name == "other" for item in snapshot.deployments):
+            raise ZeroDivisionError("a case nobody thought of")
+        return real(snapshot, *rest)
+
+    monkeypatch.setattr(reconcile.search, "plan", plan)
+    await it.turn(4)
+    assert it.condition("Ready")["status"] == "True"
+    other = it.world.get(Kind.DEPLOYMENT, "team-b", "other")["status"]
+    planned = next(item for item in other["conditions"] if item["type"] == "Planned")
+    assert (planned["status"], planned["reason"]) == ("Unknown", "PlanningFailed")
+
+
+async def test_an_unreachable_api_is_tried_again_soon():
+    it = loop()
+    it.world.refuse = {("Deployment", "team-a"): UnreachableError("no answer")}
+    report = await it.turn()
+    assert report.is_busy
+    assert it.condition("Stalled")["status"] == "False"
+    it.world.refuse = {}
+    await it.turn(3)
+    assert it.condition("Ready")["status"] == "True"
+
+
+async def test_a_lost_lease_ends_the_cycle():
+    it = loop()
+    it.world.refuse = {("Service", "team-a"): LeaseLostError("gone")}
+    with pytest.raises(LeaseLostError):
+        await it.turn()
+
+
+async def test_a_failing_engine_is_named_in_the_status():
+    it = loop()
+    await it.turn(controllers=False)
+    it.world.run_pods(ready=False)
+    (pod,) = it.world.objects(Kind.POD)
+    message = '{"reason": "WeightsMissing", "message": "/weights/v3: no config.json; put the checkpoint there"}'
+    ended = {"lastState": {"terminated": {"exitCode": 1, "message": message}}, "state": {"waiting": {"reason": "X"}}}
+    it.world.put(merged(pod, {"status": {"containerStatuses": [{"name": "engine", **ended}]}}))
+    await it.turn(2, controllers=False)
+    ready = it.condition("Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "EngineFailed")
+    assert "WeightsMissing: /weights/v3" in ready["message"]
+    assert [event.reason for event in it.world.events].count("EngineFailed") == 1
+
+
+async def test_less_load_means_fewer_engines_only_when_it_is_measured():
+    it = loop(workload={"requestsPerMinute": {"expected": 900, "peak": 4000}}, rebalancing={"cooldown": "0s"})
+    await it.turn(8)
+    (before,) = it.groups().values()
+    assert before >= 2, "the declared peak needs several engines"
+    await it.turn(5)
+    assert list(it.groups().values()) == [before]
+    it.measure(10)
+    await it.turn(30)
+    assert list(it.groups().values()) == [1]
+    assert it.status()["actual"]["usdPerMillionTokens"] == "1.00"
+    assert it.status()["lastMove"]["reason"] == "DemandLow"
+
+
+async def test_a_deployment_on_its_way_out_is_not_touched():
+    it = loop()
+    it.world.put(merged(deployment(), {"metadata": {"deletionTimestamp": "2026-11-22T12:00:00Z"}}))
+    await it.turn(2)
+    assert it.groups() == {}
+    assert it.world.writes == [("status", "AcceleratorPool", "machines")]
+
+
+async def test_moves_are_counted_when_they_end():
+    it = loop()
+    await it.turn(5)
+    ended = [(item.move.reason, item.outcome) for report in it.reports for item in report.ended]
+    assert ended == [("FirstPlacement", "Completed")]
+
+
+async def test_the_pool_tells_what_is_free():
+    it = loop()
+    await it.turn(4)
+    status = it.world.get(Kind.POOL, "", "machines")["status"]
+    assert status["nodes"] == 1
+    assert status["gpusFree"] == 3
+    assert status["price"] == {"usdPerNodeHour": "0.2000", "source": "a list", "asOf": "2026-11-01"}
+    assert {item["type"]: item["status"] for item in status["conditions"]} == {
+        "Available": "True",
+        "PriceFresh": "True",
+    }

@@ -1,0 +1,37 @@
+"""Settings are read once, and every problem is told at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from deepseek_operator.errors import SettingsError
+from deepseek_operator.settings import Settings, from_environment
+
+
+def test_nothing_set_gives_the_defaults():
+    assert from_environment({}) == Settings()
+
+
+def test_a_variable_without_the_prefix_is_nobodys():
+    assert from_environment({"PROMETHEUS_URL": "http://x", "KUBECONFIG": "y"}) == Settings()
+
+
+def test_every_problem_is_told_with_variable_value_and_remedy():
+    wrong = {
+        "DEEPSEEK_LISTEN_PORT": "eighty",
+        "DEEPSEEK_RESYNC": "-1",
+        "DEEPSEEK_PROMETHEUS_URL": "prometheus:9090",
+        "DEEPSEEK_IMAGE_PULL_POLICY": "Sometimes",
+        "DEEPSEEK_WEIGHT_PORTS": "443,x",
+        "DEEPSEEK_LOG_LEVEL": "chatty",
+    }
+    with pytest.raises(SettingsError) as caught:
+        from_environment(wrong)
+    assert len(caught.value.problems) == len(wrong)
+    for name, value in wrong.items():
+        assert any(name in problem and value in problem and ";" in problem for problem in caught.value.problems)
+
+
+def test_a_lease_must_outlive_its_renewal():
+    with pytest.raises(SettingsError, match="DEEPSEEK_LEASE_RENEW_DEADLINE"):
+        from_environment({"DEEPSEEK_LEASE_DURATION": "5"})
