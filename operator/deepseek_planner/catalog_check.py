@@ -81,7 +81,7 @@ def _calibrations(rows: Sequence[Calibration], accelerators: set[str], families:
         for name in row.accelerators:
             if name not in accelerators:
                 yield f"{where}: accelerator {name!r} is not in accelerators.toml"
-        for name in row.families:
+        for name in (*row.families, *row.also):
             if name not in families:
                 yield f"{where}: no model is of family {name!r}"
         if min(row.decode_k, row.prefill_k, row.step_s, row.layer_s, row.mixed_step_s, row.mixed_layer_s) < 0:

@@ -31,13 +31,17 @@ class Calibration:
 
     A decode step of ``n`` requests takes ``decode_k * roofline + step_s + layer_s * layers + sequence_s * n``;
     one that also prefills ``m`` tokens ``prefill_k * roofline + mixed_step_s + mixed_layer_s * layers +
-    sequence_s * n + token_s * m``. Empty ``families``, ``accelerators`` or ``precisions``: any.
+    sequence_s * n + token_s * m``.
     """
 
     name: str
     families: tuple[str, ...]
+    also: tuple[str, ...]
+    """Families that borrow the row: it was measured on another architecture."""
     accelerators: tuple[str, ...]
     precisions: tuple[Precision, ...]
+    topologies: tuple[str, ...]
+    """Of the shapes measured: ``tp``, ``ep``, ``dp`` or ``pp``; see :func:`calibration.topology`."""
     engine: str
     """Engine and version that was measured: results move by 2x in a year."""
     decode_k: float
@@ -154,6 +158,8 @@ def _accelerator(raw: Row) -> Accelerator:
 def _calibration(raw: Row) -> Calibration:
     raw["accelerators"] = tuple(raw["accelerators"])
     raw["families"] = tuple(raw["families"])
+    raw["also"] = tuple(raw["also"])
+    raw["topologies"] = tuple(raw["topologies"])
     raw["precisions"] = tuple(Precision(name) for name in raw["precisions"])
     return Calibration(**raw)
 

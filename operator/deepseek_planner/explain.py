@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from deepseek_planner.plan import DeploymentPlan, Placement, Prediction, Rejection, RejectionReason
+from deepseek_planner.plan import Alternative, DeploymentPlan, Placement, Prediction, Rejection, RejectionReason
 from deepseek_planner.units import MicroUsd, format_usd
 
 MOST_ALTERNATIVES = 5
@@ -34,6 +35,8 @@ _IN_ORDER: tuple[tuple[RejectionReason, ...], ...] = (
 STAGES: Mapping[RejectionReason, int] = {reason: stage for stage, same in enumerate(_IN_ORDER) for reason in same}
 """How far an alternative got, least first: the one that got furthest says most about what is missing."""
 
+_FITS = STAGES[RejectionReason.DOES_NOT_FIT]
+
 
 def plan_document(planned: DeploymentPlan) -> dict[str, Any]:
     """The status' plan, in the resource's words: bounded, decimals as strings, nothing empty."""
@@ -57,7 +60,7 @@ def plan_document(planned: DeploymentPlan) -> dict[str, Any]:
             "usdPerHour": format_usd(item.usd_per_hour),
             "usdPerMillionTokens": format_usd(item.usd_per_million_tokens),
         }
-        for item in planned.alternatives[:MOST_ALTERNATIVES]
+        for item in alternatives(planned)
     ]
     document["rejections"] = [
         {"name": item.name, "reason": str(item.reason), "message": message(item)} for item in summary(planned)
@@ -76,39 +79,39 @@ def message(rejection: Rejection) -> str:
 
 
 def summary(planned: DeploymentPlan, most: int = MOST_REJECTIONS) -> tuple[Rejection, ...]:
-    """One line per accelerator: what got furthest there. First those that cannot serve, then those that also serve."""
-    serving = _serving(planned)
+    """One line per accelerator that cannot serve: what got furthest there, furthest first.
+
+    Accelerators that serve or could serve are told about by the placements and alternatives.
+    """
+    serving = {item.shape.accelerator for item in planned.placements}
+    serving |= {item.accelerator for item in planned.alternatives}
     by_accelerator: dict[str, list[Rejection]] = {}
     for rejection in planned.rejections:
         by_accelerator.setdefault(rejection.accelerator, []).append(rejection)
-    lines = {name: _line(name, group) for name, group in by_accelerator.items()}
-    order = sorted(lines, key=lambda name: (name in serving, -STAGES[lines[name].reason], name))
+    lines = {name: _line(name, group) for name, group in by_accelerator.items() if name not in serving}
+    order = sorted(lines, key=lambda name: (-STAGES[lines[name].reason], name))
     return tuple(lines[name] for name in order)[:most]
 
 
-def _serving(planned: DeploymentPlan) -> set[str]:
-    chosen = {item.shape.accelerator for item in planned.placements}
-    return chosen | {item.accelerator for item in planned.alternatives}
+def alternatives(planned: DeploymentPlan, most: int = MOST_ALTERNATIVES) -> tuple[Alternative, ...]:
+    """The cheapest of each accelerator first, then what room there is for other capacity types; by price."""
+    seen = {item.shape.accelerator for item in planned.placements}
+    first: list[Alternative] = []
+    rest: list[Alternative] = []
+    for item in planned.alternatives:
+        (rest if item.accelerator in seen else first).append(item)
+        seen.add(item.accelerator)
+    chosen = {id(item) for item in (first + rest)[:most]}
+    return tuple(item for item in planned.alternatives if id(item) in chosen)
 
 
 def _line(accelerator: str, group: Sequence[Rejection]) -> Rejection:
-    """The furthest of a group; named after the accelerator where all of its shapes met with the same."""
+    """The furthest of a group; named after the accelerator where all that got so far met with the same."""
     best = max(group, key=_distance)
-    same = [item for item in group if (item.reason, item.message) == (best.reason, best.message)]
-    others = [item for item in group if STAGES[item.reason] >= STAGES[RejectionReason.DOES_NOT_FIT]]
-    is_whole = best.name.endswith("-*") or (len(same) > 1 and len(same) == len(others))
-    if not is_whole:
-        return best
-    return Rejection(
-        f"{accelerator}-*",
-        best.reason,
-        best.message,
-        best.value,
-        best.limit,
-        best.unit,
-        best.accelerator,
-        best.usd_per_hour,
-    )
+    near = [item for item in group if STAGES[item.reason] >= min(STAGES[best.reason], _FITS)]
+    if any((item.reason, item.message) != (best.reason, best.message) for item in near):
+        return best if not best.name.endswith("-*") else replace(best, name=f"{accelerator}-*")
+    return replace(best, name=f"{accelerator}-*") if len(near) > 1 or best.name.endswith("-*") else best
 
 
 def _distance(rejection: Rejection) -> tuple[float, float, str]:

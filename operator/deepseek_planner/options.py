@@ -161,7 +161,7 @@ def _option(setting: _Setting, choice: PrecisionChoice, shape: Shape) -> Option 
     if (refusal := setting.gate(shape)) is not None:
         return refusal
     engine = engine_parameters(asked, accelerator, choice, memory)
-    applied = correction(setting.catalog.calibrations, model, accelerator, choice)
+    applied = correction(setting.catalog.calibrations, model, accelerator, choice, shape)
     steps = StepModel(
         model=model,
         shape=shape,

@@ -18,11 +18,11 @@ from deepseek_planner.models import CompressedAttention, GroupedAttention, Laten
 from deepseek_planner.plan import Shape
 from deepseek_planner.precision import PrecisionChoice
 
-# What a link gives of its nominal rate, and one collective's latency beyond NVLink's, which step times include.
+# What a link gives of its nominal rate, and one collective's latency.
 INTRA_NODE: dict[IntraNode, tuple[float, float]] = {
-    IntraNode.NVLINK: (0.8, 0.0),
-    IntraNode.PCIE_P2P: (0.7, 15e-6),
-    IntraNode.PCIE: (0.35, 30e-6),
+    IntraNode.NVLINK: (0.8, 12e-6),
+    IntraNode.PCIE_P2P: (0.7, 25e-6),
+    IntraNode.PCIE: (0.35, 40e-6),
 }
 # Bytes per second and accelerator between nodes, and latency: 400 Gb/s adapters per accelerator, 100 Gb/s per node.
 INTER_NODE: dict[InterNode, tuple[float, float]] = {

@@ -181,7 +181,7 @@ def _gate(deployment: DeploymentInput, offerings: list[Offering]) -> Gate:
         least = min((cost.usd_per_replica_hour(item, shape) for item in hosts), default=None)
         if least is None or fewest * least <= limit:
             return None
-        return _over_budget(shape.name, f"{fewest} x {shape.accelerator}", MicroUsd(fewest * least), limit)
+        return _over_budget(shape.name, f"{fewest} x {shape.name}", MicroUsd(fewest * least), limit)
 
     return affordable
 
@@ -392,7 +392,7 @@ def _within_budget(asked: Request, fleet: Fleet) -> Fleet | Rejection:
     objectives = asked.deployment.objectives
     name, replicas = fleet.option.shape.name, fleet.replicas
     if fleet.usd_per_hour > objectives.max_usd_per_hour:
-        what = f"{replicas} x {fleet.capacity_type}"
+        what = f"{replicas} x {name} {fleet.capacity_type}"
         return _over_budget(name, what, fleet.usd_per_hour, objectives.max_usd_per_hour)
     most = objectives.max_usd_per_million_tokens
     # The limit is a promise about the expected demand: a quiet hour makes tokens dear and must not forbid the
@@ -403,7 +403,7 @@ def _within_budget(asked: Request, fleet: Fleet) -> Fleet | Rejection:
         return Rejection(
             name,
             RejectionReason.OVER_COST_PER_TOKEN,
-            f"{replicas} x {fleet.capacity_type} = ${format_usd(fleet.usd_per_hour)}/h, "
+            f"{replicas} x {name} {fleet.capacity_type} = ${format_usd(fleet.usd_per_hour)}/h, "
             f"${format_usd(per_million)}/M tokens > ${format_usd(most)}/M",
             per_million / 1e6,
             most / 1e6,

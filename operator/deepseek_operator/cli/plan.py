@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what is slow to import is imported where it is used
+    from datetime import datetime
+
+    from deepseek_planner.catalog import Catalog
+    from deepseek_planner.errors import Problem
+    from deepseek_planner.hardware import Offering
+    from deepseek_planner.plan import DeploymentInput
 
 DONE, BAD_INPUT, NO_FEASIBLE_PLAN = 0, 2, 3
 
@@ -36,7 +44,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Plan and print; returns the exit code."""
-    # What is slow to import is imported here, so that the other commands do not wait for it.
     from deepseek_planner.errors import InputError  # noqa: PLC0415
 
     try:
@@ -52,13 +59,19 @@ def _run(args: argparse.Namespace) -> int:
 
     from deepseek_operator.cli import screens  # noqa: PLC0415
     from deepseek_planner import catalog as catalogs  # noqa: PLC0415
+    from deepseek_planner.errors import InputError  # noqa: PLC0415
     from deepseek_planner.explain import plan_document  # noqa: PLC0415
     from deepseek_planner.plan import Policy, Snapshot  # noqa: PLC0415
     from deepseek_planner.search import plan  # noqa: PLC0415
 
     catalog, now = catalogs.load(), datetime.now(UTC)
-    deployments = _deployments(args.file, catalog)
-    offerings = catalog.default_offerings() if args.pools is None else _offerings(args.pools, catalog, now)
+    problems: list[Problem] = []
+    deployments = _deployments(args.file, catalog, problems)
+    offerings = catalog.default_offerings()
+    if args.pools is not None:
+        offerings = _offerings(args.pools, catalog, now, problems)
+    if problems:
+        raise InputError(tuple(problems))
     snapshot = Snapshot(now=now, deployments=deployments, offerings=offerings, multi_node=args.multi_node)
     planned = plan(snapshot, catalog, Policy()).deployments
     if args.output == "table":
@@ -75,58 +88,70 @@ def _run(args: argparse.Namespace) -> int:
     return DONE if all(item.is_feasible for item in planned.values()) else NO_FEASIBLE_PLAN
 
 
-def _deployments(files: Iterable[Path], catalog: Any) -> tuple[Any, ...]:
+def _deployments(files: Sequence[Path], catalog: Catalog, problems: list[Problem]) -> tuple[DeploymentInput, ...]:
     from deepseek_operator.api.convert import deployment_input  # noqa: PLC0415
     from deepseek_planner.errors import InputError, Problem  # noqa: PLC0415
 
-    found, problems = [], []
-    for path, index, obj in _objects(files):
+    found: list[DeploymentInput] = []
+    before = len(problems)
+    for path, obj in _objects(files, problems):
         if obj.get("kind") != "DeepSeekDeployment":
             continue
         try:
             found.append(deployment_input(obj, catalog=catalog))
         except InputError as error:
-            where = f"{path}[{index}]"
-            problems += [
-                Problem(f"{where}: {item.field}", item.value, item.message, item.remedy) for item in error.problems
-            ]
-    if not found and not problems:
+            problems += [_within(f"{path}: {_name(obj)}", item) for item in error.problems]
+    if not found and len(problems) == before:
         names = ", ".join(str(path) for path in files)
         problems.append(
             Problem("kind", names, "no DeepSeekDeployment in there", "give a file with kind: DeepSeekDeployment")
         )
-    repeated = {item.key for item in found if sum(other.key == item.key for other in found) > 1}
+    keys = [item.key for item in found]
     problems += [
         Problem("metadata.name", str(key), "stands more than once", "give each deployment its own name")
-        for key in sorted(repeated)
+        for key in sorted(set(keys))
+        if keys.count(key) > 1
     ]
-    if problems:
-        raise InputError(tuple(problems))
     return tuple(found)
 
 
-def _offerings(files: Iterable[Path], catalog: Any, now: Any) -> tuple[Any, ...]:
-    from deepseek_operator.pools import offerings  # noqa: PLC0415
-    from deepseek_planner.errors import InputError, Problem  # noqa: PLC0415
+def _offerings(files: Sequence[Path], catalog: Catalog, now: datetime, problems: list[Problem]) -> tuple[Offering, ...]:
+    from deepseek_operator.pools import offerings, pool_problems  # noqa: PLC0415
+    from deepseek_planner.errors import Problem  # noqa: PLC0415
 
     by_kind: dict[str, list[Mapping[str, Any]]] = {}
-    for _, _, obj in _objects(files):
+    before = len(problems)
+    for path, obj in _objects(files, problems):
         by_kind.setdefault(str(obj.get("kind")), []).append(obj)
+        if obj.get("kind") == "AcceleratorPool":
+            problems += [_within(f"{path}: {_name(obj)}", item) for item in pool_problems(obj, catalog=catalog)]
     pools, nodes = by_kind.get("AcceleratorPool", []), by_kind.get("Node", [])
-    if not pools and not nodes:
+    if not pools and not nodes and len(problems) == before:
         names = ", ".join(str(path) for path in files)
-        problem = Problem(
-            "--pools", names, "neither AcceleratorPools nor Nodes in there", "give a file with some of them"
+        problems.append(
+            Problem("--pools", names, "neither AcceleratorPools nor Nodes in there", "give a file with some of them")
         )
-        raise InputError((problem,))
-    return tuple(offerings(pools, nodes, by_kind.get("Pod", []), catalog=catalog, now=now))
+    if len(problems) > before:
+        return ()
+    return offerings(pools, nodes, by_kind.get("Pod", []), catalog=catalog, now=now)
 
 
-def _objects(files: Iterable[Path]) -> Iterable[tuple[Path, int, Mapping[str, Any]]]:
-    """Documents of YAML files, lists taken apart; raises InputError for what is no object."""
+def _name(obj: Mapping[str, Any]) -> str:
+    metadata = obj.get("metadata")
+    return str(metadata.get("name", "?")) if isinstance(metadata, dict) else "?"
+
+
+def _within(where: str, problem: Problem) -> Problem:
+    from dataclasses import replace  # noqa: PLC0415
+
+    return replace(problem, field=f"{where}: {problem.field}")
+
+
+def _objects(files: Iterable[Path], problems: list[Problem]) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Documents of YAML files, lists taken apart; what is no object is noted and left out."""
     import yaml  # noqa: PLC0415
 
-    from deepseek_planner.errors import InputError, Problem  # noqa: PLC0415
+    from deepseek_planner.errors import Problem  # noqa: PLC0415
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     for path in files:
@@ -134,22 +159,20 @@ def _objects(files: Iterable[Path]) -> Iterable[tuple[Path, int, Mapping[str, An
             text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
             documents = [item for item in yaml.load_all(text, Loader=loader) if item is not None]
         except OSError as error:
-            problem = Problem(str(path), "file", f"cannot be read ({error.strerror})", "give the path of a YAML file")
-            raise InputError((problem,)) from None
+            reason = error.strerror or type(error).__name__
+            problems.append(Problem(str(path), "file", f"cannot be read ({reason})", "give the path of a YAML file"))
+            continue
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             reason = " ".join(str(error).split())
-            problem = Problem(
-                str(path), "file", f"is not YAML ({reason})", "mend the file; kubectl apply --dry-run shows where"
-            )
-            raise InputError((problem,)) from None
-        flat = [item for document in documents for item in _items(document)]
-        for index, obj in enumerate(flat):
-            if not isinstance(obj, dict):
-                problem = Problem(
-                    f"{path}[{index}]", type(obj).__name__, "is not an object", "write apiVersion, kind, …"
+            problems.append(Problem(str(path), "file", f"is not YAML ({reason})", "mend the file"))
+            continue
+        for index, obj in enumerate(item for document in documents for item in _items(document)):
+            if isinstance(obj, dict):
+                yield path, obj
+            else:
+                problems.append(
+                    Problem(f"{path}[{index}]", type(obj).__name__, "is not an object", "write apiVersion, kind, …")
                 )
-                raise InputError((problem,))
-            yield path, index, obj
 
 
 def _items(document: Any) -> list[Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from deepseek_planner.demand import LatencyTarget
-from deepseek_planner.explain import MOST_ALTERNATIVES, message, summary
+from deepseek_planner.explain import alternatives, message, summary
 from deepseek_planner.models import ModelSpec
 from deepseek_planner.plan import DeploymentInput, DeploymentPlan, Prediction
 from deepseek_planner.units import MicroUsd, format_usd
@@ -80,7 +80,7 @@ def _infeasible(planned: DeploymentPlan) -> Iterator[str]:
 
 
 def _alternatives(planned: DeploymentPlan) -> Iterator[str]:
-    shown = planned.alternatives[:MOST_ALTERNATIVES]
+    shown = alternatives(planned)
     names = [f"{item.name}, {CAPACITY[str(item.capacity_type)]}" for item in shown]
     width = max(map(len, names))
     yield f"  {'also works':<{width + 1}}  {'$/h':>8}  {'$/M':>8}"
