@@ -13,3 +13,8 @@ def free_ports(count: int) -> tuple[int, ...]:
     finally:
         for each in sockets:
             each.close()
+
+
+def free_port() -> int:
+    """A loopback port on which nobody listens now."""
+    return free_ports(1)[0]
