@@ -11,6 +11,7 @@ from deepseek_operator.api.convert import deployment_input
 from deepseek_operator.api.deployment import DeepSeekDeploymentSpec
 from deepseek_operator.api.pool import AcceleratorPoolSpec
 from deepseek_operator.local.store import Defaulter
+from deepseek_operator.pools import pool_problems
 from deepseek_operator.world import Kind, Object
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.errors import InputError
@@ -24,6 +25,8 @@ def defaulters(catalog: Catalog) -> Mapping[Kind, Defaulter]:
         return _with_defaults(DeepSeekDeploymentSpec, item)
 
     def pool(item: Object) -> Object:
+        if problems := pool_problems(item, catalog=catalog):
+            raise InputError(problems)
         return _with_defaults(AcceleratorPoolSpec, item)
 
     return {Kind.DEPLOYMENT: deployment, Kind.POOL: pool}

@@ -11,8 +11,13 @@ import contextlib
 import os
 import signal
 import sys
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+RUN_VARIABLE = "DEEPSEEK_EMBEDDED_RUN"
+RUN = uuid.uuid4().hex
+"""Marks all processes that come from this one, also grandchildren in sessions of their own."""
 
 # The parent may be gone before prctl() is called: then there is nobody to be tethered to.
 _TETHER = """
@@ -40,7 +45,7 @@ async def spawn(
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=asyncio.subprocess.STDOUT,
-            env=dict(env) if env is not None else None,
+            env={**(os.environ if env is None else env), RUN_VARIABLE: RUN},
             start_new_session=True,
         )
 
@@ -65,6 +70,18 @@ def sweep(process: asyncio.subprocess.Process) -> None:
     """SIGKILL whatever is left of a child's group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def survivors(proc: Path = Path("/proc")) -> list[int]:
+    """Process ids of everything that this process ever started, directly or not, and that still runs."""
+    mark = f"{RUN_VARIABLE}={RUN}".encode()
+    found = []
+    for directory in proc.glob("[0-9]*"):
+        # Processes come and go while we look, and those of others cannot be looked into.
+        with contextlib.suppress(OSError):
+            if mark in (directory / "environ").read_bytes().split(b"\0") and int(directory.name) != os.getpid():
+                found.append(int(directory.name))
+    return sorted(found)
 
 
 def tail(log: Path, *, lines: int = 5) -> str:

@@ -18,12 +18,14 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from deepseek_operator import reconcile, server
+from deepseek_operator import alert_rules, reconcile, server
 from deepseek_operator.alerts import Hint, alerts_handler
 from deepseek_operator.local import host, pods
+from deepseek_operator.local.alerting import LocalAlerts
 from deepseek_operator.local.frontdoor import FrontDoor, ready_backends
 from deepseek_operator.local.keeper import LOOPBACK, Machine, ProcessSettings
 from deepseek_operator.local.measurements import Measurements
+from deepseek_operator.local.monitoring import Monitoring, Programs, Target
 from deepseek_operator.local.processes import Processes
 from deepseek_operator.local.store import Defaulter, Key, Store
 from deepseek_operator.local.world import LocalWorld, LocalWriter
@@ -33,6 +35,7 @@ from deepseek_operator.settings import Settings
 from deepseek_operator.world import Kind, Object
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.plan import DeploymentKey
+from deepseek_planner.signals import Windows
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +54,8 @@ class Options:
     port: int = 8000
     """Port of the first deployment's front door; the next gets the next. 0: any free ports."""
     scrape_s: float = 2.0
+    windows: Windows = field(default_factory=Windows)
+    """Time spans of the alert rules."""
     stop_s: float = 60.0
     """Longest time that requests in flight may take when everything stops."""
 
@@ -75,6 +80,7 @@ class Embedded:
     metrics: Metrics = field(default_factory=Metrics)
     operator_port: int = 0
     """Where our own metrics are, and where alerts are taken."""
+    monitoring: Monitoring | None = None
     _generations: dict[Key, int] = field(default_factory=dict)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _services_changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -113,6 +119,8 @@ class Embedded:
         follower, *others = self._tasks
         await _cancel(others)
         await asyncio.gather(*(door.stop() for door in self.doors.values()))
+        if self.monitoring is not None:
+            await self.monitoring.stop()
         await self.processes.stop(grace_s=self.options.stop_s)
         await _cancel([follower])
         await self._server.cleanup()
@@ -141,6 +149,43 @@ class Embedded:
     def start_loop(self) -> None:
         """Begin to reconcile."""
         self._tasks.append(asyncio.create_task(self._loop(), name="loop"))
+
+    async def start_alerts(self, programs: Programs | None) -> bool:
+        """Raise alerts: through Prometheus and Alertmanager where they are given, else by judging the signals here.
+
+        False when the programs did not start; then they were stopped again and the signals are judged here.
+        """
+        if programs is not None:
+            monitoring = Monitoring(programs, self.options.directory / "monitoring", self.http, self.options.scrape_s)
+            if await monitoring.start(
+                rules=alert_rules.rule_file(self.options.windows),
+                operator=f"{LOOPBACK}:{self.operator_port}",
+                webhook=f"http://{LOOPBACK}:{self.operator_port}/alerts",
+                token_file=self.token_file,
+            ):
+                self.monitoring = monitoring
+                self._tasks.append(asyncio.create_task(self._follow_targets(monitoring), name="targets"))
+                return True
+            await monitoring.stop()
+        self._tasks.append(asyncio.create_task(self._judge_signals(), name="signals"))
+        return programs is None
+
+    async def _follow_targets(self, monitoring: Monitoring) -> None:
+        before: Sequence[Target] | None = None
+        while True:
+            targets = [target for pod in engines(self.store) if (target := _target(pod)) is not None]
+            if targets != before:
+                monitoring.write_targets(targets)
+                before = targets
+            await asyncio.sleep(min(1.0, self.options.scrape_s))
+
+    async def _judge_signals(self) -> None:
+        alerts = LocalAlerts(self.measurements, self.options.windows)
+        while True:
+            if self.metrics.report is not None:
+                for hint in alerts.judge(self.metrics.report, now=self.store.now()):
+                    self._take_hint(hint)
+            await asyncio.sleep(self.options.scrape_s)
 
     async def _loop(self) -> None:
         world, writer, memory = LocalWorld(self.store, self.measurements), LocalWriter(self.store), Memory()
@@ -211,6 +256,13 @@ class Embedded:
 def engines(store: Store) -> Sequence[Object]:
     """Pods with a running process, draining ones included."""
     return [pod for pod in store.objects(Kind.POD) if pods.ports_of(pod) is not None]
+
+
+def _target(pod: Object) -> Target | None:
+    ports = pods.ports_of(pod)
+    if ports is None:
+        return None
+    return Target(f"{LOOPBACK}:{ports[1]}", {"pod": pod["metadata"]["name"]})
 
 
 def _key(item: Object) -> DeploymentKey:

@@ -97,6 +97,10 @@ class Keeper:
             grace_s = min(grace_s, HURRY_S)
         await asyncio.wait([self.task])
 
+    def hurry(self) -> None:
+        if self.process is not None:
+            children.hurry(self.process)
+
     def refresh_files(self) -> None:
         """Rewrite what the ConfigMap says when it changed, as a kubelet does for a mounted directory."""
         files = self._config_files()

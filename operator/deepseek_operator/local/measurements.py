@@ -105,9 +105,9 @@ class Measurements:
             time_per_output_token_s=self._quantile(PER_TOKEN, objectives.time_per_output_token, match, since_s),
         )
 
-    def total(self, name: str, match: Mapping[str, str]) -> float:
-        """What the matching counters gained since the oldest sample that is kept."""
-        return self.series.increase(name, match, since_s=0.0) or 0.0
+    def total(self, name: str, key: DeploymentKey) -> float:
+        """What a counter of all engines of a deployment gained since the beginning."""
+        return self.series.totals.get((name, key.namespace, key.name), 0.0)
 
     def _peak_requests_per_min(self, match: Mapping[str, str], since_s: float, now_s: float) -> float:
         """The highest rate of any minute; half the window where that is shorter."""

@@ -25,6 +25,7 @@ class Processes:
 
     machine: Machine
     _keepers: dict[Key, Keeper] = field(default_factory=dict)
+    _is_stopping: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def start(self) -> asyncio.Task[None]:
@@ -34,11 +35,18 @@ class Processes:
         return asyncio.create_task(self._follow(), name="processes")
 
     async def stop(self, *, grace_s: float) -> None:
-        """End every process: SIGTERM and drain, SIGKILL after ``grace_s``."""
+        """End every process: SIGTERM and drain, SIGKILL after ``grace_s``. Nothing is started any more."""
+        self._is_stopping = True
+        for pod in self.machine.store.objects(Kind.POD):
+            self.machine.store.mark_deleted(Kind.POD, pod["metadata"]["namespace"], pod["metadata"]["name"])
         await asyncio.gather(*(keeper.stop(grace_s=grace_s) for keeper in list(self._keepers.values())))
-        for _, namespace, name in list(self._keepers):
-            self.machine.store.delete(Kind.POD, namespace, name)
-        self._keepers.clear()
+        for pod in self.machine.store.objects(Kind.POD):
+            self.machine.store.delete(Kind.POD, pod["metadata"]["namespace"], pod["metadata"]["name"])
+
+    def hurry(self) -> None:
+        """Let nobody wait for requests in flight any longer."""
+        for keeper in self._keepers.values():
+            keeper.hurry()
 
     @property
     def pids(self) -> Mapping[str, int]:
@@ -51,9 +59,11 @@ class Processes:
             self._changed.set()
 
     async def _follow(self) -> None:
-        while True:
+        while not self._is_stopping:
             await self._changed.wait()
             self._changed.clear()
+            if self._is_stopping:
+                return
             self._match_replicas()
             self._match_processes()
             self._report_groups()

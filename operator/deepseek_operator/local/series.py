@@ -25,6 +25,9 @@ class Series:
     """All series seen, each no longer than ``keep_s`` seconds."""
 
     keep_s: float
+    totals: dict[tuple[str, str, str], float] = field(default_factory=lambda: defaultdict(float))
+    """What each counter gained since the beginning, by its name and the labels ``namespace`` and ``name``. A new
+    series began at zero."""
     _points: dict[str, dict[Labels, Points]] = field(default_factory=lambda: defaultdict(dict))
 
     def record(self, text: str, *, at_s: float, labels: Mapping[str, str]) -> None:
@@ -33,6 +36,10 @@ class Series:
             for sample in family.samples:
                 key = frozenset({**sample.labels, **labels}.items())
                 points = self._points[sample.name].setdefault(key, deque())
+                if family.type == "counter":
+                    last = points[-1][1] if points else 0.0
+                    about = (sample.name, sample.labels.get("namespace", ""), sample.labels.get("name", ""))
+                    self.totals[about] += sample.value - last if sample.value >= last else sample.value
                 points.append((at_s, float(sample.value)))
         self._forget(at_s - self.keep_s)
 

@@ -78,3 +78,12 @@ def test_a_histograms_quantile_is_of_the_time_span_and_of_all_pods():
 
     # In the span: 4 up to 1 s and 16 from 1 to 3 s; the median is the 10th: 6/16 into the second bucket.
     assert series.quantile(0.5, "t", {}, since_s=0) == pytest.approx(1 + 2 * 6 / 16)
+
+
+def test_totals_count_from_the_beginning_whatever_is_forgotten():
+    series = Series(keep_s=15)
+    for at_s, value in ((0, 5), (10, 7), (20, 2), (200, 3)):
+        scrape(series, at_s, value)
+
+    # From zero to 5, to 7, a restart to 2, to 3.
+    assert series.totals["tokens_total", "", ""] == 5 + 2 + 2 + 1
