@@ -1,0 +1,76 @@
+"""A real API server for the tests marked ``cluster``: the one that DEEPSEEK_TEST_KUBECONFIG names, or one of our own
+from KUBEBUILDER_ASSETS. Never the ambient kubeconfig: it may be anyone's cluster.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from kubernetes import client, config
+from support.apiserver import api_server, missing
+from support.kubernetes_api import apply, wait_for
+
+HOW = (
+    "no API server to test against: set DEEPSEEK_TEST_KUBECONFIG to the kubeconfig of a test cluster, or "
+    "KUBEBUILDER_ASSETS to a folder with etcd and kube-apiserver (setup-envtest use -p path)"
+)
+CRDS = Path(__file__).parents[2] / "crds"
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Path of the kubeconfig of the test API server; skips where there is none."""
+    named, assets = os.environ.get("DEEPSEEK_TEST_KUBECONFIG"), os.environ.get("KUBEBUILDER_ASSETS")
+    if named:
+        yield Path(named)
+    elif assets:
+        lacking = missing(Path(assets))
+        if lacking:
+            pytest.fail(f"KUBEBUILDER_ASSETS={assets}: {', '.join(lacking)} not found")
+        with api_server(Path(assets), tmp_path_factory.mktemp("apiserver")) as path:
+            yield path
+    else:
+        pytest.skip(HOW)
+
+
+@pytest.fixture(scope="session")
+def api(kubeconfig: Path) -> Iterator[client.ApiClient]:
+    """A client with all rights."""
+    with config.new_client_from_config(str(kubeconfig)) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def crds(api: client.ApiClient) -> Iterator[None]:
+    """Our CRDs, as generated, established. Those that were not there before go again."""
+    extensions = client.ApiextensionsV1Api(api)
+    wanted = [yaml.safe_load(path.read_text()) for path in sorted(CRDS.glob("*.yaml"))]
+    before = {item.metadata.name for item in extensions.list_custom_resource_definition().items}
+    for crd in wanted:
+        apply(api, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd, force=True)
+    for crd in wanted:
+        name = crd["metadata"]["name"]
+        wait_for(lambda name=name: _established(extensions, name), f"{name} is established")
+    yield
+    for crd in wanted:
+        if crd["metadata"]["name"] not in before:
+            extensions.delete_custom_resource_definition(crd["metadata"]["name"])
+
+
+@pytest.fixture
+def namespace(api: client.ApiClient) -> Iterator[str]:
+    """A namespace of the test's own."""
+    core, name = client.CoreV1Api(api), f"dsd-test-{uuid.uuid4().hex[:8]}"
+    core.create_namespace({"metadata": {"name": name}})
+    yield name
+    core.delete_namespace(name)
+
+
+def _established(extensions: client.ApiextensionsV1Api, name: str) -> bool:
+    status = extensions.read_custom_resource_definition(name).status
+    return any(item.type == "Established" and item.status == "True" for item in status.conditions or [])
