@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from deepseek_operator.render.names import group_name
 from deepseek_operator.render.request import PodRequest
 from deepseek_planner.demand import Demand
-from deepseek_planner.models import CompressedAttention, GroupedAttention, LatentAttention, ModelSpec
+from deepseek_planner.models import CompressedAttention, GroupedAttention, LatentAttention, ModelSpec, Precision
 from deepseek_planner.moves import TargetGroup
 from deepseek_planner.plan import DeploymentInput, Placement
 from deepseek_runtime.launchspec import Engine, LaunchSpec, Sharding, Weights
@@ -58,7 +58,7 @@ def launch_spec(item: DeploymentInput, model: ModelSpec, placement: Placement, r
         model=model.name,
         served_model_name=model.name,
         architecture=architecture(model),
-        weights=weights(model, request),
+        weights=weights(model, shape.precision, request),
         accelerator=shape.accelerator,
         precision=str(shape.precision),
         native_precision=str(model.native_precision),
@@ -85,8 +85,8 @@ def launch_spec(item: DeploymentInput, model: ModelSpec, placement: Placement, r
     )
 
 
-def weights(model: ModelSpec, request: PodRequest) -> Weights:
-    """Where the pods find the checkpoint; the catalogue's hub repository unless the resource says otherwise."""
+def weights(model: ModelSpec, precision: Precision, request: PodRequest) -> Weights:
+    """Where the pods find the checkpoint; the catalogue's for the precision unless the resource says otherwise."""
     source = request.source
     if source.claim:
         return Weights(path=f"{CLAIM_PATH}/{source.claim_path}".rstrip("/"))
@@ -94,7 +94,8 @@ def weights(model: ModelSpec, request: PodRequest) -> Weights:
         return Weights(path=source.path)
     if source.uri:
         return Weights(uri=source.uri, cache_path=CACHE_PATH)
-    return Weights(repository=source.repository or model.repository, revision=source.revision, cache_path=CACHE_PATH)
+    repository = source.repository or model.repository_in(precision)
+    return Weights(repository=repository, revision=source.revision, cache_path=CACHE_PATH)
 
 
 def architecture(model: ModelSpec) -> Mapping[str, int | str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -178,6 +179,14 @@ def test_weights(source, expected):
     resource["spec"]["model"]["source"] = source
     weights = launched(resource, H100).spec.weights
     assert {name: getattr(weights, name) for name in expected} == expected
+
+
+def test_another_precision_comes_from_its_own_checkpoint():
+    int4 = replace(H100, precision=Precision.INT4)
+    assert launched(v3(), int4).spec.weights.repository == "cognitivecomputations/DeepSeek-V3-0324-AWQ"
+    resource = v3()
+    resource["spec"]["model"]["source"] = {"huggingFace": {"repo": "a/b"}}
+    assert launched(resource, int4).spec.weights.repository == "a/b"
 
 
 def test_the_architecture_is_checked_against_the_catalogue():
