@@ -165,10 +165,10 @@ class Client:
         page = await self._call("GET", APIS[kind].path(namespace), {"fieldSelector": f"metadata.name={name}"})
         return next(iter(page.get("items") or ()), None)
 
-    async def is_served(self, kind: Kind) -> bool:
+    async def is_served(self, kind: Kind, namespaces: Sequence[str] = ()) -> bool:
         """Whether objects of that kind can be read here: the API has it, and we may list it."""
         try:
-            await self._call("GET", APIS[kind].path(), {"limit": "1"})
+            await self._call("GET", APIS[kind].path(next(iter(namespaces), "")), {"limit": "1"})
         except RefusedError:
             return False
         return True

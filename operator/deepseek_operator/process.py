@@ -11,7 +11,7 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -97,7 +97,7 @@ class Process:
         settings = self._settings
         self._health.is_leader = True
         self._health.turned()
-        kinds = await _kinds(client)
+        kinds = await _kinds(client, settings.namespaces)
         cache = ObjectCache(kinds, self._wake.set)
         world = KubernetesWorld(cache, self._measurements, multi_node=Kind.MULTI_NODE_GROUP in kinds)
         fence = (lambda: elector.is_leader) if settings.leader.enabled else (lambda: True)
@@ -207,9 +207,9 @@ class Process:
             loop.add_signal_handler(number, self._stop.set)
 
 
-async def _kinds(client: Client) -> tuple[Kind, ...]:
+async def _kinds(client: Client, namespaces: Sequence[str]) -> tuple[Kind, ...]:
     """Everything but the LeaderWorkerSets, where they are not served to us."""
-    has_sets = await client.is_served(Kind.MULTI_NODE_GROUP)
+    has_sets = await client.is_served(Kind.MULTI_NODE_GROUP, namespaces)
     return tuple(kind for kind in Kind if kind is not Kind.MULTI_NODE_GROUP or has_sets)
 
 
