@@ -1,4 +1,4 @@
-"""The generated CRDs on a real API server: accepted, defaulting, refusing with the remedy, shown as the docs show it."""
+"""The CRDs on a real API server: accepted, defaulting, refusing with the remedy, shown as the docs show it."""
 
 from __future__ import annotations
 

@@ -4,11 +4,14 @@ From ``mean``, ``p90`` and ``max``: nine tenths of the requests have between the
 and ``p90`` tokens, one tenth between ``p90`` and ``max``. Inside each part, lengths follow a power law
 ``low + (high - low) * u ** (1/k)``, ``u`` uniform: the one-parameter family whose mean can be anywhere between
 its ends. The tail's mean lies a quarter of the way from ``p90`` to ``max``, or lower where the body would
-otherwise hold less than half of all tokens; the body's mean is then what makes the whole come out at ``mean``.
+otherwise hold less than half of all tokens (where that is below ``p90``: halfway to what leaves the body
+nothing); the body's mean is then what makes the whole come out at ``mean``.
 Cut points: 50, 75, 90, 95, 99 and 100 percent of the requests.
 """
 
 from __future__ import annotations
+
+from math import ceil
 
 from deepseek_operator.api.workload import Bucket, Lengths
 from deepseek_planner.demand import LengthBucket, LengthDistribution
@@ -46,7 +49,7 @@ def _from_summary(mean: int, p90: int, longest: int, shared_prefix_tokens: int) 
     # A tenth of the requests has p90 tokens or more: what is left of the mean bounds the others from below.
     shortest = max(1, min(shared_prefix_tokens, (10 * mean - p90) // 9))
     ceiling = (mean - _BODY * shortest) / _TAIL
-    tail_mean = max(p90, min(p90 + (longest - p90) / 4, 5 * mean, ceiling))
+    tail_mean = min(p90 + (longest - p90) / 4, max(5 * mean, (p90 + ceiling) / 2), ceiling)
     body_mean = (mean - _TAIL * tail_mean) / _BODY
     body = _part(shortest, p90, body_mean, 0.0, _BODY_CUTS)
     return _merged(body + _part(p90, longest, tail_mean, _BODY, _TAIL_CUTS))
@@ -68,7 +71,7 @@ def _part(low: int, high: int, mean: float, begin: float, cuts: tuple[float, ...
         inner = level * (after ** (power + 1) - before ** (power + 1)) / span
         found.append(
             LengthBucket(
-                up_to_tokens=high if cut == end else low + int(-(-width * after**power // 1)),
+                up_to_tokens=high if cut == end else low + max(1, ceil(width * after**power)),
                 mean_tokens=low + width * inner,
                 share=(end - begin) * span,
             )

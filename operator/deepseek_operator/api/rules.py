@@ -54,11 +54,16 @@ def quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
+def found(pattern: str, text: str) -> bool:
+    """Whether ``pattern`` is found in ``text`` as RE2 finds it: ASCII classes, and $ is the very end."""
+    return re.search(re.sub(r"\$$", r"\\Z", pattern), text, re.ASCII) is not None
+
+
 def matching(pattern: str, message: str, remedy: str) -> Rule:
     """The rule that a string matches ``pattern`` (RE2 and Python agree on the patterns used here)."""
     return Rule(
         cel=f"self.matches({quoted(pattern)})",
-        holds=lambda text: re.search(pattern, text) is not None,
+        holds=lambda text: found(pattern, text),
         message=message,
         remedy=remedy,
     )
@@ -70,7 +75,7 @@ def decimal_matching(pattern: str, minimum: int, message: str, remedy: str) -> R
     def holds(amount: int | str) -> bool:
         if isinstance(amount, int):
             return minimum <= amount < 10**9
-        return re.search(pattern, amount) is not None
+        return found(pattern, amount)
 
     return Rule(
         cel=f"type(self) == int ? self >= {minimum} && self < 1000000000 : string(self).matches({quoted(pattern)})",
@@ -94,7 +99,7 @@ def exactly_one(fields: tuple[str, ...], message: str, remedy: str) -> Rule:
 
 def duration_ms(text: str) -> int:
     """Milliseconds of a duration such as ``800ms``, ``15m`` or ``1h30m``; ValueError when it is none."""
-    if not re.search(DURATION_PATTERN, text):
+    if not found(DURATION_PATTERN, text):
         raise ValueError(f"{text!r} is not a duration; write it like 800ms, 15m or 1h30m")
     return sum(int(count) * _MILLISECONDS[unit] for count, unit in re.findall(r"([0-9]+)(ms|s|m|h)", text))
 
@@ -135,7 +140,7 @@ AMOUNT = decimal_matching(
 )
 DURATION = Rule(
     cel=f"self.matches({quoted(DURATION_PATTERN)}) && self.matches('[1-9]')",
-    holds=lambda text: re.search(DURATION_PATTERN, text) is not None and duration_ms(text) > 0,
+    holds=lambda text: found(DURATION_PATTERN, text) and duration_ms(text) > 0,
     message="is not a duration above 0",
     remedy="write it like 800ms, 15m or 1h30m",
 )
