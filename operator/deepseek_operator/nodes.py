@@ -5,6 +5,7 @@ Labels differ by who put them there: NVIDIA's GPU feature discovery, GKE, Karpen
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -160,7 +161,8 @@ def _accelerator(product: str, labels: Mapping[str, str], catalog: Catalog) -> s
             return "a100-80gb" if memory_mib > 60_000 else "a100-40gb"
         if listed is not None:
             return listed.accelerator
-    for name in (product, f"nvidia-{short}"):
+    whole = re.sub(r"(-SHARED|-MIG-.*)$", "", product)  # so that a reason can be given for what is left out
+    for name in (whole, f"nvidia-{short}"):
         try:
             return catalog.accelerator(name).name
         except KeyError:
