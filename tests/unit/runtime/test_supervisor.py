@@ -111,7 +111,10 @@ async def test_it_serves_meters_and_drains_without_cutting_a_stream(
     assert 0 < float(totals["usd"]) < 0.1
 
 
-async def test_a_request_longer_than_the_timeout_is_cut_and_said_to_be(tmp_path: Path) -> None:
+async def test_a_request_longer_than_the_timeout_is_cut_and_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepseek_runtime.engine_args.STOP_TIMEOUT_S", 0.5)
     pod = Pod(tmp_path, drain_timeout_s=1)
     await pod.ready()
     async with aiohttp.ClientSession() as session:
