@@ -13,12 +13,13 @@ import pytest
 import yaml
 from kubernetes import client, config
 from support.apiserver import api_server, missing
-from support.kubernetes_api import apply, wait_for
+from support.kubernetes_api import apply, request, wait_for
 
 HOW = (
     "no API server to test against: set DEEPSEEK_TEST_KUBECONFIG to the kubeconfig of a test cluster, or "
     "KUBEBUILDER_ASSETS to a folder with etcd and kube-apiserver (setup-envtest use -p path)"
 )
+PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 CRDS = Path(__file__).parents[2] / "crds"
 
 
@@ -52,7 +53,8 @@ def crds(api: client.ApiClient) -> Iterator[None]:
     wanted = [yaml.safe_load(path.read_text()) for path in sorted(CRDS.glob("*.yaml"))]
     before = {item.metadata.name for item in extensions.list_custom_resource_definition().items}
     for crd in wanted:
-        apply(api, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd, force=True)
+        if not (crd["metadata"]["name"] in before and _is_up_to_date(api, crd)):
+            apply(api, PATH, crd, force=True)
     for crd in wanted:
         name = crd["metadata"]["name"]
         wait_for(lambda name=name: _established(extensions, name), f"{name} is established")
@@ -69,6 +71,12 @@ def namespace(api: client.ApiClient) -> Iterator[str]:
     core.create_namespace({"metadata": {"name": name}})
     yield name
     core.delete_namespace(name)
+
+
+def _is_up_to_date(api: client.ApiClient, crd: dict) -> bool:
+    """Whether an apply would change nothing: then someone else's CRD stays theirs."""
+    there = request(api, "GET", f"{PATH}/{crd['metadata']['name']}")
+    return apply(api, PATH, crd, force=True, dry_run=True)["spec"] == there["spec"]
 
 
 def _established(extensions: client.ApiextensionsV1Api, name: str) -> bool:
