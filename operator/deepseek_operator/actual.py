@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from deepseek_operator.settings import Settings
-from deepseek_operator.status import duration, fleet_usd_per_hour
+from deepseek_operator.view import duration, fleet_usd_per_hour
 from deepseek_planner.plan import DeploymentInput, EngineGroup
 from deepseek_planner.units import MicroUsd, format_usd
 
@@ -18,15 +16,9 @@ _WORTH_WRITING_LATER = 0.01
 
 
 def actual(
-    previous: Mapping[str, Any],
-    item: DeploymentInput | None,
-    groups: Sequence[EngineGroup],
-    written_at: datetime,
-    *,
-    now: datetime,
-    settings: Settings,
+    previous: Mapping[str, Any], item: DeploymentInput | None, groups: Sequence[EngineGroup], *, is_due: bool
 ) -> Mapping[str, Any] | None:
-    """The measured part of the status: the new one when it moved by 5 %, or by 1 % five minutes ago, else the old."""
+    """The measured part of the status: the new one when it moved by 5 %, or by 1 % and a write is due, else the old."""
     before: Mapping[str, Any] | None = previous.get("actual")
     if item is None or item.measured is None:
         return before
@@ -34,7 +26,6 @@ def actual(
     if before is None:
         return after
     moved = _moved_by(before, after)
-    is_due = (now - written_at).total_seconds() >= settings.actual_s
     return after if moved >= _WORTH_WRITING or (is_due and moved >= _WORTH_WRITING_LATER) else before
 
 

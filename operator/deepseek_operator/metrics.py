@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from deepseek_operator.alerts import Outcome
 from deepseek_operator.reconcile import DeploymentReport, Report
-from deepseek_operator.status import fleet_usd_per_hour, held
+from deepseek_operator.view import fleet_usd_per_hour, held
 from deepseek_planner import signals
 from deepseek_planner.units import MicroUsd, usd
 
@@ -42,6 +42,9 @@ class Metrics:
             buckets=_CYCLE_BUCKETS,
             registry=self.registry,
         )
+        self._failures = Counter(
+            "deepseek_cycle_failures_total", "Cycles that ended in a fault of ours.", registry=self.registry
+        )
         self._alerts = Counter(
             "deepseek_alerts_total", "Alerts received, by what became of them.", ("outcome",), registry=self.registry
         )
@@ -58,6 +61,10 @@ class Metrics:
         for item in report.ended:
             self._moves.labels(item.key.namespace, item.key.name, item.move.reason, item.outcome).inc()
         self._forget_gone(report)
+
+    def failed(self) -> None:
+        """Count a cycle that ended in a fault."""
+        self._failures.inc()
 
     def expose(self) -> bytes:
         """The text that Prometheus reads."""

@@ -5,28 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from deepseek_operator.status import condition, duration, held
+from deepseek_operator.conditions import condition
+from deepseek_operator.pools import pool_problems
+from deepseek_operator.view import duration, held
 from deepseek_operator.world import Object
+from deepseek_planner.catalog import Catalog
+from deepseek_planner.errors import Problem
 from deepseek_planner.hardware import Offering
 from deepseek_planner.plan import Fleet, Policy, Snapshot
 from deepseek_planner.units import format_usd
 
 
 def pool_statuses(
-    pools: Sequence[Object], snapshot: Snapshot, policy: Policy
+    pools: Sequence[Object], snapshot: Snapshot, catalog: Catalog, policy: Policy
 ) -> Iterator[tuple[Object, dict[str, Any]]]:
     """Each declared pool with its status; a pool that could not be read has no offering and says so."""
     by_name = {offering.pool: offering for offering in snapshot.offerings}
     for pool in pools:
         if not pool["metadata"].get("deletionTimestamp"):
             offering = by_name.get(pool["metadata"]["name"])
-            yield pool, _status(pool, offering, snapshot, policy)
+            problems = pool_problems(pool, catalog=catalog) if offering is None else ()
+            yield pool, _status(pool, offering, problems, snapshot, policy)
 
 
-def _status(pool: Object, offering: Offering | None, snapshot: Snapshot, policy: Policy) -> dict[str, Any]:
+def _status(
+    pool: Object, offering: Offering | None, problems: Sequence[Problem], snapshot: Snapshot, policy: Policy
+) -> dict[str, Any]:
     generation = int(pool["metadata"].get("generation", 1))
     claims = (
-        ("Available", *_available(offering)),
+        ("Available", *_available(offering, problems)),
         ("PriceFresh", *_price_fresh(offering, snapshot, policy)),
     )
     before = {item["type"]: item for item in (pool.get("status") or {}).get("conditions") or ()}
@@ -55,9 +62,9 @@ def _held(pool: str, fleet: Fleet) -> int:
     return sum(group.shape.accelerators * held(group) for group in fleet.groups if group.pool == pool)
 
 
-def _available(offering: Offering | None) -> tuple[bool, str, str]:
+def _available(offering: Offering | None, problems: Sequence[Problem]) -> tuple[bool, str, str]:
     if offering is None:
-        return False, "Unreadable", "the pool's spec cannot be read; kubectl explain acceleratorpool.spec"
+        return False, "InvalidSpec", " | ".join(str(problem) for problem in problems)
     if offering.unavailable_reason:
         return False, "Unavailable", offering.unavailable_reason
     return True, "Available", f"up to {offering.max_nodes} nodes of {offering.gpus_per_node} {offering.accelerator}"

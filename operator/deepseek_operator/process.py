@@ -117,17 +117,27 @@ class Process:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), pause_s)
             await asyncio.sleep(settings.debounce_s)
-            self._health.turned()
             self._wake.clear()
             pause_s = settings.busy_s
             if not cache.is_complete:
                 continue
             self._hints, began = 0, time.monotonic()
-            report = await reconcile.cycle(
-                world=world, writer=writer, catalog=self._catalog, settings=settings, memory=memory, now=_now()
-            )
+            try:
+                report = await reconcile.cycle(
+                    world=world, writer=writer, catalog=self._catalog, settings=settings, memory=memory, now=_now()
+                )
+            except LeaseLostError:
+                raise
+            except Exception:
+                # Tried again, because engines serve on without us; if it stays so, the probe ends this process.
+                logger.exception("the cycle failed")
+                self._metrics.failed()
+                await asyncio.sleep(settings.busy_s)
+                continue
+            self._health.turned()
             took_s = time.monotonic() - began
             self._metrics.observe(report, seconds=took_s)
+            logger.debug("cycle took %.3f s; %s", took_s, "busy" if report.is_busy else "settled")
             pause_s = settings.busy_s if report.is_busy else settings.resync_s
             await asyncio.sleep(max(0.0, _SHORTEST_CYCLE_S - took_s))
 

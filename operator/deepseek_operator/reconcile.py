@@ -7,85 +7,34 @@ loss of that changes no outcome, only delays it by one settling time.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from deepseek_operator import events, observe, render
 from deepseek_operator.act import Scene, act
 from deepseek_operator.actual import actual
 from deepseek_operator.errors import LeaseLostError, OperatorError, UnreachableError
+from deepseek_operator.memory import EndedMove, Memory
 from deepseek_operator.observe import Observation
 from deepseek_operator.pool_status import pool_statuses
 from deepseek_operator.settings import Settings
-from deepseek_operator.status import Refusal, View, deployment_status
+from deepseek_operator.status import deployment_status
+from deepseek_operator.view import Refusal, View
 from deepseek_operator.world import Kind, World, Writer
 from deepseek_planner import moves as moving
 from deepseek_planner import rollout, search
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.moves import Hold, Move, TargetGroup, Verdict
-from deepseek_planner.plan import DeploymentKey, DeploymentPlan, EngineGroup, Plan, Policy, Snapshot
-from deepseek_planner.rollout import Step, StepKind
+from deepseek_planner.plan import DeploymentInput, DeploymentKey, DeploymentPlan, EngineGroup, Plan, Policy, Snapshot
+from deepseek_planner.rollout import Step
+
+__all__ = ["Decision", "DeploymentReport", "Memory", "Report", "cycle"]
 
 logger = logging.getLogger(__name__)
-
-_Answer = tuple[tuple[str, int], ...]
-"""Names and replicas of the groups that a plan asks for."""
-
-
-@dataclass(slots=True)
-class Memory:
-    """What is remembered from cycle to cycle: since when each answer stands, and what was last reported."""
-
-    answers: dict[DeploymentKey, tuple[_Answer, datetime]] = field(default_factory=dict)
-    actual_written: dict[DeploymentKey, datetime] = field(default_factory=dict)
-    under_way: dict[DeploymentKey, Move] = field(default_factory=dict)
-    """Moves that took a step: their outcome is known when they end."""
-
-    def settled_s(self, targets: moving.Targets, now: datetime) -> Mapping[DeploymentKey, float]:
-        """Seconds for which each deployment's plan has been the same; forgets those that are gone."""
-        answers: dict[DeploymentKey, tuple[_Answer, datetime]] = {}
-        for key, groups in targets.items():
-            answer = tuple((group.name, group.placement.replicas) for group in groups)
-            before = self.answers.get(key)
-            answers[key] = before if before and before[0] == answer else (answer, now)
-        self.answers = answers
-        return {key: (now - since).total_seconds() for key, (_, since) in answers.items()}
-
-    def follow(self, view: View, key: DeploymentKey) -> EndedMove | None:
-        """Keep track of one deployment's move; returns it when it has ended."""
-        before, move = self.under_way.get(key), view.move
-        if move is not None and view.step is not None and view.step.kind is not StepKind.WAIT:
-            self.under_way[key] = move
-        if before is None:
-            return None
-        if move is not None:
-            is_same = [item.name for item in move.targets] == [item.name for item in before.targets]
-            return None if is_same else EndedMove(key, before, Outcome.SUPERSEDED)
-        if not view.is_converged and any(group.starting or group.draining for group in view.groups):
-            return None
-        del self.under_way[key]
-        return EndedMove(key, before, Outcome.COMPLETED if view.is_converged else Outcome.ABANDONED)
-
-
-class Outcome(StrEnum):
-    """How a move ended. Names are API: the ``deepseek_moves_total`` metric shows them."""
-
-    COMPLETED = "Completed"
-    SUPERSEDED = "Superseded"
-    ABANDONED = "Abandoned"
-
-
-@dataclass(frozen=True, slots=True)
-class EndedMove:
-    """A move that is over, and how it ended."""
-
-    key: DeploymentKey
-    move: Move
-    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,48 +77,39 @@ async def cycle(
     #    In a thread, so that probes and the lease are answered meanwhile.
     plan, refusals = await asyncio.to_thread(_plan, snapshot, catalog, settings.policy)
 
-    # 3. Choose moves worth their disruption. No moves is the usual answer.
-    launches = _launches(observed, plan, catalog)
-    targets = {key: tuple(item.target for item in items) for key, items in launches.items()}
-    settled = memory.settled_s(targets, now)
-    verdicts = moving.verdicts(snapshot, plan, targets, policy=settings.policy, settled_s=settled)
-    chosen = {verdict.move.key: verdict.move for verdict in verdicts if verdict.waiting is None}
-    held = {verdict.move.key: verdict for verdict in verdicts if verdict.waiting is not None}
-
-    # 4. Take one surge-safe step each, derived from what is observed, so that a restart loses nothing.
-    steps = {key: step for key, move in chosen.items() if (step := rollout.next_step(snapshot, move))}
+    # 3. Choose moves worth their disruption, and one surge-safe step of each, derived from what is observed,
+    #    so that a restart loses nothing. No moves is the usual answer.
+    decisions: dict[DeploymentKey, Decision] = {}
     for item in snapshot.deployments:
-        if item.key in refusals or item.paused:
+        if item.key not in refusals:
+            settle = functools.partial(memory.settled_s, now=now)
+            decisions[item.key] = _decide(item, observed, plan, settle, catalog=catalog, settings=settings)
+
+    # 4. Take the steps, and bring what runs back to its manifests.
+    for item in snapshot.deployments:
+        decision = decisions.get(item.key)
+        if decision is None or item.paused:
             continue
         scene = Scene(
             key=item.key,
             resource=observed.resources[item.key],
             model=catalog.model(item.model),
-            launches=launches.get(item.key, ()),
+            launches=decision.launches,
             groups=snapshot.fleet.of(item.key),
             offerings=snapshot.offerings,
             engine=settings.engine,
         )
-        refusal = await _guarded(act(world, writer, scene, steps.get(item.key)), item.key)
+        refusal = decision.refusal or await _guarded(act(world, writer, scene, decision.step), item.key)
         if refusal:
             refusals[item.key] = refusal
 
     # 5. Report, also when nothing changed or a part failed.
-    views = _views(
-        observed,
-        plan=plan,
-        targets=targets,
-        chosen=chosen,
-        held=held,
-        steps=steps,
-        refusals=refusals,
-        memory=memory,
-        settings=settings,
-    )
+    views = _views(observed, plan=plan, decisions=decisions, refusals=refusals, memory=memory, settings=settings)
     reports = [await _report(writer, key, view, memory, now=now) for key, view in views.items()]
-    for pool, status in pool_statuses(world.objects(Kind.POOL), snapshot, settings.policy):
+    for pool, status in pool_statuses(world.objects(Kind.POOL), snapshot, catalog, settings.policy):
         await _guarded(writer.write_status(pool, status), DeploymentKey("", pool["metadata"]["name"]))
     ended = [memory.follow(view, key) for key, view in views.items()]
+    memory.keep(views.keys())
     is_busy = any(_is_busy(view) for view in views.values())
     return Report(snapshot, tuple(reports), tuple(item for item in ended if item), is_busy)
 
@@ -191,26 +131,61 @@ def _plan(snapshot: Snapshot, catalog: Catalog, policy: Policy) -> tuple[Plan, d
     return search.plan(replace(snapshot, deployments=rest), catalog, policy), refusals
 
 
-def _launches(observed: Observation, plan: Plan, catalog: Catalog) -> Mapping[DeploymentKey, tuple[render.Launch, ...]]:
-    """The engines that each plan asks for. A deployment without a feasible plan is not in it."""
-    inputs = {item.key: item for item in observed.snapshot.deployments}
-    found: dict[DeploymentKey, tuple[render.Launch, ...]] = {}
-    for key, item in plan.deployments.items():
-        if not item.is_feasible:
-            continue
-        request, model = observed.resources[key].request, catalog.model(item.model)
-        found[key] = tuple(render.launch(inputs[key], model, placement, request) for placement in item.placements)
-    return found
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be done about one deployment."""
+
+    launches: tuple[render.Launch, ...] = ()
+    """Engines that the plan asks for; none where nothing is feasible."""
+    verdict: Verdict | None = None
+    step: Step | None = None
+    refusal: Refusal | None = None
+
+    @property
+    def targets(self) -> tuple[TargetGroup, ...]:
+        return tuple(launch.target for launch in self.launches)
+
+    @property
+    def move(self) -> Move | None:
+        """The move to make now."""
+        return self.verdict.move if self.verdict is not None and self.verdict.waiting is None else None
+
+
+def _decide(
+    item: DeploymentInput,
+    observed: Observation,
+    plan: Plan,
+    settled_s: Callable[[DeploymentKey, tuple[TargetGroup, ...]], float],
+    *,
+    catalog: Catalog,
+    settings: Settings,
+) -> Decision:
+    """One deployment's move and step. A fault in deciding about one keeps no other from being decided about."""
+    try:
+        request, model = observed.resources[item.key].request, catalog.model(item.model)
+        placements = plan.deployments[item.key].placements
+        decision = Decision(tuple(render.launch(item, model, placement, request) for placement in placements))
+        verdicts = moving.verdicts(
+            replace(observed.snapshot, deployments=(item,)),
+            plan,
+            {item.key: decision.targets},
+            policy=settings.policy,
+            settled_s={item.key: settled_s(item.key, decision.targets)},
+        )
+        decision = replace(decision, verdict=next(iter(verdicts), None))
+        if decision.move is not None:
+            decision = replace(decision, step=rollout.next_step(observed.snapshot, decision.move))
+    except Exception as error:
+        logger.exception("%s: deciding failed", item.key)
+        return Decision(refusal=Refusal("InternalError", f"{type(error).__name__}: {error}", is_lasting=False))
+    return decision
 
 
 def _views(
     observed: Observation,
     *,
     plan: Plan,
-    targets: moving.Targets,
-    chosen: Mapping[DeploymentKey, Move],
-    held: Mapping[DeploymentKey, Verdict],
-    steps: Mapping[DeploymentKey, Step],
+    decisions: Mapping[DeploymentKey, Decision],
     refusals: Mapping[DeploymentKey, Refusal],
     memory: Memory,
     settings: Settings,
@@ -220,25 +195,22 @@ def _views(
     views: dict[DeploymentKey, View] = {}
     for key, resource in observed.resources.items():
         groups = snapshot.fleet.of(key)
+        decision = decisions.get(key, Decision())
+        written_at = memory.measured_written.setdefault(key, snapshot.now)
+        is_due = (snapshot.now - written_at).total_seconds() >= settings.actual_s
         views[key] = View(
             resource=resource.object,
             input=inputs.get(key),
             problems=resource.problems,
             plan=plan.deployments.get(key),
             groups=groups,
-            move=chosen.get(key),
-            held=held.get(key),
-            step=steps.get(key),
-            is_converged=key in targets and _is_converged(groups, targets[key]),
+            move=decision.move,
+            held=decision.verdict if decision.move is None else None,
+            step=decision.step,
+            is_converged=bool(decision.launches) and _is_converged(groups, decision.targets),
             refusal=refusals.get(key),
-            actual=actual(
-                resource.status,
-                inputs.get(key),
-                groups,
-                memory.actual_written.setdefault(key, snapshot.now),
-                now=snapshot.now,
-                settings=settings,
-            ),
+            actual=actual(resource.status, inputs.get(key), groups, is_due=is_due),
+            is_due=is_due,
         )
     return views
 
@@ -260,8 +232,8 @@ def _is_converged(groups: tuple[EngineGroup, ...], targets: tuple[TargetGroup, .
 async def _report(writer: Writer, key: DeploymentKey, view: View, memory: Memory, *, now: datetime) -> DeploymentReport:
     status = deployment_status(view, now=now)
     refusal = await _guarded(_publish(writer, view, status), key) or view.refusal
-    if status.get("actual") != view.previous.get("actual"):
-        memory.actual_written[key] = now
+    if any(status.get(part) != view.previous.get(part) for part in ("actual", "plan")):
+        memory.measured_written[key] = now
     return DeploymentReport(key, view.plan, view.groups, view.move, view.step, view.is_converged, status, refusal)
 
 

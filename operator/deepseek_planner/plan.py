@@ -320,3 +320,7 @@ class Policy:
     """Prior of an engine's cold start on a node that is there; a pool's ``startup_s`` comes on top."""
     break_even_s: float = 4 * 3600.0
     """A move for savings must have paid for its own disruption within so long."""
+    headroom_percent: int = 10
+    """What a move for savings leaves above the planned load, so that a load that wobbles moves nothing twice."""
+    measures: bool = True
+    """Whether load is measured at all. Where it is not, the declared demand is acted on at once."""

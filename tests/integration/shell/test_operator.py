@@ -65,9 +65,11 @@ def test_from_apply_to_ready(scene, operate):
     reasons = [item["reason"] for item in scene.cluster.events(scene.namespace)]
     assert {"Planned", "MoveStarted", "Ready", "MoveCompleted"} <= set(reasons)
     assert len(reasons) == len(set(reasons))
-    metrics = operator.ask("/metrics")[1]
-    assert f'deepseek_pool_usd_per_node_hour{{pool="{scene.namespace}"}} 0.2' in metrics
-    assert f'deepseek_moves_total{{name="chat",namespace="{scene.namespace}",outcome="Completed"' in metrics
+    for line in (
+        f'deepseek_pool_usd_per_node_hour{{pool="{scene.namespace}"}} 0.2',
+        f'deepseek_moves_total{{name="chat",namespace="{scene.namespace}",outcome="Completed"',
+    ):
+        until(lambda line=line: line in operator.ask("/metrics")[1], what=line)
 
 
 def test_what_is_applied_twice_and_left_alone_is_not_written_again(scene, operate):

@@ -7,73 +7,23 @@ from datetime import date
 
 import pytest
 from support.objects import deployment, merged
+from support.shells import CATALOG, CPU, group, launched, offering
 
 from deepseek_operator import render
-from deepseek_operator.api.convert import deployment_input
 from deepseek_operator.render.names import read_placement
 from deepseek_operator.settings import EngineSettings
-from deepseek_planner import catalog
-from deepseek_planner.hardware import CapacityType, InterNode, IntraNode, Offering, Price
+from deepseek_planner.hardware import CapacityType, Price
 from deepseek_planner.models import Precision
-from deepseek_planner.plan import EngineParameters, Placement, Shape
+from deepseek_planner.plan import Shape
 from deepseek_planner.units import micro_usd
 from deepseek_runtime.launchspec import LaunchSpec
 
-CATALOG = catalog.load()
-ENGINE = EngineParameters(640, 16, 2048, 1 << 28, prefix_caching=True, data_type="bfloat16")
-CPU = Shape("cpu", Precision.BF16, 1, 1, 1, 1, 1)
 H100 = Shape("h100", Precision.FP8, 8, 1, 1, 8, 1)
 TWO_NODES = Shape("h100", Precision.FP8, 8, 2, 1, 1, 2)
 
 
-def offering(shape, **changes):
-    values = {
-        "pool": "machines",
-        "accelerator": shape.accelerator,
-        "gpus_per_node": 8,
-        "capacity_type": CapacityType.SPOT,
-        "price": Price(micro_usd("2.00"), "a list", date(2026, 11, 1)),
-        "max_nodes": 4,
-        "free_gpus_by_node": (8,),
-        "intra_node": IntraNode.NVLINK,
-        "inter_node": InterNode.EFA,
-        "node_selector": {"pool": "machines"},
-        "tolerations": ({"key": "spot", "operator": "Exists"},),
-    }
-    return Offering(**{**values, **changes})
-
-
-def launched(resource, shape=CPU, **placement):
-    values = {
-        "shape": shape,
-        "pool": "machines",
-        "capacity_type": CapacityType.SPOT,
-        "replicas": 2,
-        "share_percent": 100,
-        "usd_per_replica_hour": micro_usd("0.25"),
-        "engine": ENGINE,
-    }
-    item = deployment_input(resource, catalog=CATALOG)
-    return render.launch(
-        item, CATALOG.model(item.model), Placement(**{**values, **placement}), render.pod_request(resource)
-    )
-
-
-def manifest(resource, shape=CPU, *, settings=None, replicas=2, **changes):
-    launch = launched(resource, shape)
-    return render.engine_group(
-        resource,
-        launch,
-        replicas,
-        model=CATALOG.model(launch.spec.model),
-        offering=offering(shape, **changes),
-        request=render.pod_request(resource),
-        settings=settings or EngineSettings(),
-    )
-
-
 def pod(resource, shape=CPU, **changes):
-    return manifest(resource, shape, **changes)["spec"]["template"]
+    return group(resource, shape, **changes)["spec"]["template"]
 
 
 def container(resource, shape=CPU, **changes):
@@ -92,9 +42,9 @@ def v3(**spec):
 
 def test_a_price_or_an_image_changes_no_engine():
     resource = deployment()
-    one = manifest(resource)
-    dearer = manifest(resource, price=Price(micro_usd("9"), "another", date(2026, 12, 1)))
-    upgraded = manifest(resource, settings=EngineSettings(cpu_image="engine:next"))
+    one = group(resource)
+    dearer = group(resource, price=Price(micro_usd("9"), "another", date(2026, 12, 1)))
+    upgraded = group(resource, settings=EngineSettings(cpu_image="engine:next"))
     assert dearer == one
     assert upgraded["metadata"]["name"] == one["metadata"]["name"]
     assert upgraded["spec"]["template"] != one["spec"]["template"]
@@ -145,7 +95,7 @@ def test_long_names_stay_labels_and_stay_apart():
 
 
 def test_the_placement_is_read_back_from_the_annotation():
-    launch, made = launched(deployment()), manifest(deployment())
+    launch, made = launched(deployment()), group(deployment())
     expected = (CPU, "machines", CapacityType.SPOT, launch.target.launch_hash)
     assert read_placement(made["metadata"]["annotations"]) == expected
     assert read_placement(made["spec"]["template"]["metadata"]["annotations"]) == expected
@@ -328,18 +278,18 @@ def test_probes_ask_the_supervisor():
 
 
 def test_a_rollout_that_nobody_asked_for_takes_no_serving_engine():
-    assert manifest(deployment())["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    assert group(deployment())["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
 
 
 def test_replicas_do_not_change_the_template_hash():
     name = "serving.deepseek-operator.dev/template-hash"
-    one, two = manifest(deployment(), replicas=1), manifest(deployment(), replicas=2)
+    one, two = group(deployment(), replicas=1), group(deployment(), replicas=2)
     assert one["metadata"]["annotations"][name] == two["metadata"]["annotations"][name]
     assert (one["spec"]["replicas"], two["spec"]["replicas"]) == (1, 2)
 
 
 def test_engines_over_several_nodes_are_a_leader_and_its_workers():
-    made = manifest(v3(), TWO_NODES)
+    made = group(v3(), TWO_NODES)
     assert made["apiVersion"] == "leaderworkerset.x-k8s.io/v1"
     parts = made["spec"]["leaderWorkerTemplate"]
     assert parts["size"] == 2
@@ -361,7 +311,7 @@ def around(resource, **settings):
 
 def test_every_child_is_owned_and_blocks_no_delete():
     resource = deployment()
-    children = [*around(resource), manifest(resource), render.config_map(resource, "n", "{}", None)]
+    children = [*around(resource), group(resource), render.config_map(resource, "n", "{}", None)]
     for child in children:
         (reference,) = child["metadata"]["ownerReferences"]
         assert reference["uid"] == resource["metadata"]["uid"]
@@ -382,7 +332,7 @@ MARKS = (
 @pytest.mark.parametrize("mark", MARKS)
 def test_children_carry_no_mark_of_another_tool(mark):
     resource = deployment()
-    for child in [*around(resource), manifest(resource), render.config_map(resource, "n", "{}", None)]:
+    for child in [*around(resource), group(resource), render.config_map(resource, "n", "{}", None)]:
         assert mark not in str(child)
         assert child["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "deepseek-operator"
 

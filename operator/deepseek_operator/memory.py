@@ -1,0 +1,73 @@
+"""What the loop remembers from cycle to cycle. Losing it changes no outcome, only delays it by one settling time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from deepseek_operator.view import View
+from deepseek_planner.moves import Move, TargetGroup
+from deepseek_planner.plan import DeploymentKey
+from deepseek_planner.rollout import StepKind
+
+_Answer = tuple[tuple[str, int], ...]
+"""Names and replicas of the groups that a plan asks for."""
+
+
+@dataclass(slots=True)
+class Memory:
+    """What is remembered from cycle to cycle: since when each answer stands, and what was last reported."""
+
+    answers: dict[DeploymentKey, tuple[_Answer, datetime]] = field(default_factory=dict)
+    measured_written: dict[DeploymentKey, datetime] = field(default_factory=dict)
+    """When numbers that follow the load were last written into each status."""
+    under_way: dict[DeploymentKey, Move] = field(default_factory=dict)
+    """Moves that took a step: their outcome is known when they end."""
+
+    def settled_s(self, key: DeploymentKey, targets: tuple[TargetGroup, ...], now: datetime) -> float:
+        """Seconds for which a deployment's plan has been the same."""
+        answer = tuple((group.name, group.placement.replicas) for group in targets)
+        before = self.answers.get(key)
+        if before is None or before[0] != answer:
+            self.answers[key] = before = (answer, now)
+        return (now - before[1]).total_seconds()
+
+    def keep(self, keys: Collection[DeploymentKey]) -> None:
+        """Forget all deployments but these."""
+        self.answers = {key: answer for key, answer in self.answers.items() if key in keys}
+        self.measured_written = {key: at for key, at in self.measured_written.items() if key in keys}
+        self.under_way = {key: move for key, move in self.under_way.items() if key in keys}
+
+    def follow(self, view: View, key: DeploymentKey) -> EndedMove | None:
+        """Keep track of one deployment's move; returns it when it has ended."""
+        before, move = self.under_way.get(key), view.move
+        if move is not None and view.step is not None and view.step.kind is not StepKind.WAIT:
+            self.under_way[key] = move
+        if before is None:
+            return None
+        if move is not None:
+            is_same = [item.name for item in move.targets] == [item.name for item in before.targets]
+            return None if is_same else EndedMove(key, before, Outcome.SUPERSEDED)
+        if not view.is_converged and any(group.starting or group.draining for group in view.groups):
+            return None
+        del self.under_way[key]
+        return EndedMove(key, before, Outcome.COMPLETED if view.is_converged else Outcome.ABANDONED)
+
+
+class Outcome(StrEnum):
+    """How a move ended. Names are API: the ``deepseek_moves_total`` metric shows them."""
+
+    COMPLETED = "Completed"
+    SUPERSEDED = "Superseded"
+    ABANDONED = "Abandoned"
+
+
+@dataclass(frozen=True, slots=True)
+class EndedMove:
+    """A move that is over, and how it ended."""
+
+    key: DeploymentKey
+    move: Move
+    outcome: Outcome
