@@ -4,6 +4,7 @@ from KUBEBUILDER_ASSETS. Never the ambient kubeconfig: it may be anyone's cluste
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Iterator
@@ -67,10 +68,25 @@ def crds(api: client.ApiClient) -> Iterator[None]:
 @pytest.fixture
 def namespace(api: client.ApiClient) -> Iterator[str]:
     """A namespace of the test's own."""
+    with _a_namespace(api) as name:
+        yield name
+
+
+@pytest.fixture(scope="session")
+def dry_namespace(api: client.ApiClient) -> Iterator[str]:
+    """A namespace for dry runs: nothing is ever stored in it."""
+    with _a_namespace(api) as name:
+        yield name
+
+
+@contextlib.contextmanager
+def _a_namespace(api: client.ApiClient) -> Iterator[str]:
     core, name = client.CoreV1Api(api), f"dsd-test-{uuid.uuid4().hex[:8]}"
     core.create_namespace({"metadata": {"name": name}})
-    yield name
-    core.delete_namespace(name)
+    try:
+        yield name
+    finally:
+        core.delete_namespace(name)
 
 
 def _is_up_to_date(api: client.ApiClient, crd: dict) -> bool:

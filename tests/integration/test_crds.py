@@ -40,23 +40,23 @@ def refusal(api: client.ApiClient, path: str, obj: dict) -> str:
     return str(refused.value)
 
 
-def test_defaults_of_the_server_are_those_of_the_types(api, namespace):
-    stored = create(api, deployments(namespace), in_namespace(GOOD, namespace))["spec"]
+def test_defaults_of_the_server_are_those_of_the_types(api, dry_namespace):
+    stored = create(api, deployments(dry_namespace), in_namespace(GOOD, dry_namespace))["spec"]
     typed = DeepSeekDeploymentSpec.model_validate(GOOD["spec"])
     assert stored == typed.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def test_defaults_inside_what_was_begun(api, namespace):
+def test_defaults_inside_what_was_begun(api, dry_namespace):
     obj = changed("spec.placement", {"accelerators": {"deny": ["v100"]}})
-    stored = create(api, deployments(namespace), in_namespace(obj, namespace))["spec"]
+    stored = create(api, deployments(dry_namespace), in_namespace(obj, dry_namespace))["spec"]
     typed = DeepSeekDeploymentSpec.model_validate(obj["spec"])
     assert stored == typed.model_dump(mode="json", by_alias=True, exclude_none=True)
     assert stored["placement"]["maxSpotPercent"] == 100
 
 
-def test_a_percentile_of_ones_own_replaces_the_default(api, namespace):
+def test_a_percentile_of_ones_own_replaces_the_default(api, dry_namespace):
     obj = changed("spec.objectives.timeToFirstToken", {"p50": "500ms"})
-    stored = create(api, deployments(namespace), in_namespace(obj, namespace))["spec"]
+    stored = create(api, deployments(dry_namespace), in_namespace(obj, dry_namespace))["spec"]
     assert stored["objectives"]["timeToFirstToken"] == {"p50": "500ms"}
 
 
@@ -67,16 +67,16 @@ def test_defaults_of_pools(api):
 
 
 @pytest.mark.parametrize("bad", BY_RULE, ids=lambda bad: bad.name)
-def test_a_rule_refuses_with_field_and_remedy(api, namespace, bad: Bad):
-    text = refusal(api, deployments(namespace), in_namespace(changed(bad.path, bad.value), namespace))
+def test_a_rule_refuses_with_field_and_remedy(api, dry_namespace, bad: Bad):
+    text = refusal(api, deployments(dry_namespace), in_namespace(changed(bad.path, bad.value), dry_namespace))
     assert bad.says in text
     if bad.path != "metadata.name":  # a rule of the whole object is reported at its root
         assert bad.reported_at in text
 
 
 @pytest.mark.parametrize("bad", BY_SCHEMA, ids=lambda bad: bad.name)
-def test_the_schema_refuses_at_the_field(api, namespace, bad: Bad):
-    text = refusal(api, deployments(namespace), in_namespace(changed(bad.path, bad.value), namespace))
+def test_the_schema_refuses_at_the_field(api, dry_namespace, bad: Bad):
+    text = refusal(api, deployments(dry_namespace), in_namespace(changed(bad.path, bad.value), dry_namespace))
     assert bad.reported_at in text
 
 
@@ -85,9 +85,9 @@ def test_a_rule_refuses_a_pool(api, bad: Bad):
     assert bad.says in refusal(api, POOLS, changed(bad.path, bad.value, POOL))
 
 
-def test_several_problems_are_said_at_once(api, namespace):
+def test_several_problems_are_said_at_once(api, dry_namespace):
     obj = changed("spec.objectives", {"timeToFirstToken": {"p95": "soon"}, "maxUSDPerMillionTokens": -1})
-    text = refusal(api, deployments(namespace), in_namespace(obj, namespace))
+    text = refusal(api, deployments(dry_namespace), in_namespace(obj, dry_namespace))
     assert "there is no budget" in text
     assert "is not a duration above 0" in text
     assert "is not an amount of US dollars above 0" in text
@@ -97,14 +97,14 @@ EXAMPLES = sorted(path for path in (ROOT / "examples").rglob("*.yaml") if "demo"
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_examples_are_accepted(api, namespace, path: Path):
+def test_examples_are_accepted(api, dry_namespace, path: Path):
     documents = [item for item in yaml.safe_load_all(path.read_text()) if item]
     assert documents
     for obj in documents:
         if obj["kind"] == "AcceleratorPool":
             apply(api, POOLS, obj, dry_run=True)
         else:
-            apply(api, deployments(namespace), in_namespace(obj, namespace), dry_run=True)
+            apply(api, deployments(dry_namespace), in_namespace(obj, dry_namespace), dry_run=True)
 
 
 def test_the_same_file_twice_changes_nothing(api, namespace):
