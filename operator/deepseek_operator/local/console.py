@@ -136,13 +136,25 @@ def _state(pod: Object | None) -> str:
     return "starting"
 
 
-HEADINGS = ("engines", "req/min", "tokens/s", "TTFT", "TPOT", "$/h", "$/M", "$ spent")
-_WIDTHS = (8, 8, 9, 9, 9, 9, 9, 10)
+_WIDTHS = (8, 9, 10, 11, 11, 9, 9, 12)
 
 
-def heading() -> str:
-    """The first line of the table that :func:`measured_row` makes."""
-    return "".join(f"{name:>{width}}" for name, width in zip(HEADINGS, _WIDTHS, strict=True))
+def heading(deployment: DeploymentInput | None) -> str:
+    """The first line of the table that :func:`measured_row` makes, with the percentiles of the objectives."""
+    objectives = deployment.objectives if deployment is not None else None
+    ttft = objectives.time_to_first_token if objectives is not None else None
+    tpot = objectives.time_per_output_token if objectives is not None else None
+    names = (
+        "engines",
+        "req/min",
+        "tokens/s",
+        f"TTFT p{ttft.percentile}" if ttft is not None else "TTFT",
+        f"TPOT p{tpot.percentile}" if tpot is not None else "TPOT",
+        "$/h",
+        "$/M",
+        "$ spent",
+    )
+    return "".join(f"{name:>{width}}" for name, width in zip(names, _WIDTHS, strict=True))
 
 
 def measured_row(measured: Measured | None, *, engines: int, spent_usd: float) -> str:
@@ -158,17 +170,6 @@ def measured_row(measured: Measured | None, *, engines: int, spent_usd: float) -
         f"{spent_usd:.6f}",
     )
     return "".join(f"{value:>{width}}" for value, width in zip(values, _WIDTHS, strict=True))
-
-
-def percentiles(deployment: DeploymentInput) -> str:
-    """What the latencies of the table are, in words."""
-    objectives = deployment.objectives
-    parts = [
-        f"{name} p{target.percentile}"
-        for name, target in (("TTFT", objectives.time_to_first_token), ("TPOT", objectives.time_per_output_token))
-        if target is not None
-    ]
-    return ", ".join(parts)
 
 
 def _latency(seconds: float | None) -> str:

@@ -22,7 +22,7 @@ from deepseek_operator import alert_rules, reconcile, server
 from deepseek_operator.alerts import Hint, alerts_handler
 from deepseek_operator.local import host, pods
 from deepseek_operator.local.alerting import LocalAlerts
-from deepseek_operator.local.frontdoor import FrontDoor, ready_backends
+from deepseek_operator.local.frontdoor import KEEPALIVE_S, FrontDoor, ready_backends
 from deepseek_operator.local.keeper import LOOPBACK, Machine, ProcessSettings
 from deepseek_operator.local.measurements import Measurements
 from deepseek_operator.local.monitoring import Monitoring, Programs, Target
@@ -91,7 +91,9 @@ class Embedded:
         options = self.options
         self.store = Store(defaults=self.defaults)
         # Connections of proxied requests are not pooled away from each other: no limit.
-        self.http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
+        self.http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S), auto_decompress=False
+        )
         name, memory_bytes = host.node_name(), host.available_memory_bytes()
         machine = ProcessSettings(
             runtime_python=options.runtime_python,

@@ -23,11 +23,15 @@ from deepseek_operator.world import Kind, Object
 
 MAX_BODY_BYTES = 32 * 2**20
 ATTEMPTS = 4
+RETRY_S = 0.2
+KEEPALIVE_S = 3.0
+"""For the session that requests go through: the engine's server closes a connection that was idle for 5 seconds."""
 HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 )
 """RFC 9110, section 7.6.1: fields about one connection, not about the message."""
-UNSENT = (aiohttp.ClientConnectorError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+UNSENT = (aiohttp.ClientConnectionError, aiohttp.ServerTimeoutError)
+"""Before the first byte of an answer: nothing came back, and asking again changes nothing but who answers."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -107,10 +111,15 @@ class FrontDoor:
 
     async def _forward(self, request: web.Request, body: bytes) -> web.StreamResponse:
         tried: set[str] = set()
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             backend = self._choose(tried)
+            if backend is None and tried:
+                # All of them: an engine that closed an idle connection takes a new one.
+                await asyncio.sleep(RETRY_S * attempt)
+                tried.clear()
+                backend = self._choose(tried)
             if backend is None:
-                break
+                return _unavailable("no engine is ready")
             self.in_flight[backend.pod] += 1
             try:
                 async with self._open(request, backend, body) as upstream:
@@ -121,7 +130,7 @@ class FrontDoor:
                 self.counts.retried += 1
             finally:
                 self.in_flight[backend.pod] -= 1
-        return _unavailable("no engine is ready" if not tried else "no engine could be reached")
+        return _unavailable("no engine could be reached")
 
     def _open(self, request: web.Request, backend: Backend, body: bytes) -> aiohttp.client._RequestContextManager:
         headers = [

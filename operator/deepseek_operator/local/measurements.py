@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 TOKENS = "deepseek_tokens_total"
 SPEND = "deepseek_spend_usd_total"
 REQUESTS = "deepseek_requests_total"
+IN_FLIGHT = "deepseek_requests_in_flight"
 READY = "deepseek_engine_ready"
 # The front door's clock where requests were streamed, else the engine's.
 FIRST_TOKEN = prometheus.HISTOGRAMS["time_to_first_token"]
@@ -85,7 +86,7 @@ class Measurements:
             return None
         since_s = max(since_s, first_s)
         tokens_per_s = self.series.rate(TOKENS, match, since_s=since_s)
-        requests_per_s = self.series.rate(REQUESTS, match, since_s=since_s)
+        requests_per_s = self._arrivals_per_s(match, since_s, now_s)
         if tokens_per_s is None or requests_per_s is None:
             return None
         usd_per_s = self.series.rate(SPEND, match, since_s=since_s)
@@ -114,8 +115,17 @@ class Measurements:
         minute_s = min(MINUTE_S, self.window_s / 2)
         step_s = max(1.0, self.window_s / STEPS)
         ends = (now_s - index * step_s for index in range(STEPS) if now_s - index * step_s > since_s)
-        rates = (self.series.rate(REQUESTS, match, since_s=max(since_s, end - minute_s), until_s=end) for end in ends)
+        rates = (self._arrivals_per_s(match, max(since_s, end - minute_s), end) for end in ends)
         return max((rate for rate in rates if rate is not None), default=0.0) * MINUTE_S
+
+    def _arrivals_per_s(self, match: Mapping[str, str], since_s: float, until_s: float) -> float | None:
+        """Requests that came: those that ended, and those that wait more than did before.
+
+        Engines that cannot keep up finish fewer requests than arrive; that must never look like less demand.
+        """
+        ended = self.series.rate(REQUESTS, match, since_s=since_s, until_s=until_s)
+        waiting = self.series.slope(IN_FLIGHT, match, since_s=since_s, until_s=until_s)
+        return max(0.0, ended + (waiting or 0.0)) if ended is not None else None
 
     def _mean(self, histogram: str, match: Mapping[str, str], since_s: float) -> float | None:
         count = self.series.increase(f"{histogram}_count", match, since_s=since_s)

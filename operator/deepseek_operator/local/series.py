@@ -58,9 +58,21 @@ class Series:
     def rate(self, name: str, match: Mapping[str, str], *, since_s: float, until_s: float = math.inf) -> float | None:
         """The increase per second, over the time between the first and the last sample in the time span."""
         gained = self.increase(name, match, since_s=since_s, until_s=until_s)
-        times = [at_s for _, points in self._matching(name, match) for at_s, _ in points if since_s <= at_s <= until_s]
-        span_s = max(times) - min(times) if times else 0.0
+        span_s = self._span_s(name, match, since_s, until_s)
         return gained / span_s if gained is not None and span_s > 0 else None
+
+    def slope(self, name: str, match: Mapping[str, str], *, since_s: float, until_s: float = math.inf) -> float | None:
+        """What the matching gauges grew by together, per second; below zero where they fell."""
+        inside = [
+            [value for at_s, value in points if since_s <= at_s <= until_s] for _, points in self._matching(name, match)
+        ]
+        span_s = self._span_s(name, match, since_s, until_s)
+        return sum(values[-1] - values[0] for values in inside if values) / span_s if span_s > 0 else None
+
+    def _span_s(self, name: str, match: Mapping[str, str], since_s: float, until_s: float) -> float:
+        found = (points for _, points in self._matching(name, match))
+        times = [at_s for points in found for at_s, _ in points if since_s <= at_s <= until_s]
+        return max(times) - min(times) if times else 0.0
 
     def first_s(self, name: str, match: Mapping[str, str], *, since_s: float, above: float = -math.inf) -> float | None:
         """Time of the earliest sample in the time span with a value beyond ``above``."""

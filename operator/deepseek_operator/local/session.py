@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
+from deepseek_operator.alerts import Hint
 from deepseek_operator.local import console, files, host, monitoring
 from deepseek_operator.local.admission import defaulters
 from deepseek_operator.local.console import Console
@@ -102,7 +103,7 @@ async def _serve(request: Request, manifests: Sequence[Object], directory: Path,
         screen.line(f"logs and launch specs: {directory}")
         screen.follow(world.store)
         world.start_loop()
-        await _start_alerts(world, screen, prometheus=request.prometheus)
+        await start_alerts(world, screen, prometheus=request.prometheus)
         tasks = [
             asyncio.create_task(stop.wait()),
             asyncio.create_task(world.failed()),
@@ -131,12 +132,21 @@ def _catch_signals(world: Embedded, stop: asyncio.Event, screen: Console) -> Non
         asyncio.get_running_loop().add_signal_handler(number, asked)
 
 
-async def _start_alerts(world: Embedded, screen: Console, *, prometheus: bool) -> None:
+async def start_alerts(world: Embedded, screen: Console, *, prometheus: bool) -> None:
+    """Raise alerts the best way there is here, and say which; each one is shown as it comes."""
     programs = monitoring.find_programs() if prometheus else None
     started = await world.start_alerts(programs)
     way = way_of_alerts(world)
-    world.on_alert = lambda hint: screen.alert(hint, way)
-    screen.line(f"alerts: {way}" + ("" if started else "; Prometheus is installed but did not start, see its log"))
+    heard = world.on_alert
+
+    def hear(hint: Hint) -> None:
+        screen.alert(hint, way)
+        heard(hint)
+
+    world.on_alert = hear
+    address = f" ({world.monitoring.prometheus_url})" if world.monitoring is not None else ""
+    trouble = "" if started else "; Prometheus is installed but did not start, see its log"
+    screen.line(f"alerts come through {way}{address}{trouble}")
 
 
 def way_of_alerts(world: Embedded) -> str:
@@ -144,7 +154,7 @@ def way_of_alerts(world: Embedded) -> str:
     if world.monitoring is None:
         missing = "" if monitoring.find_programs() else " (prometheus and prometheus-alertmanager are not installed)"
         return f"the signals behind the rules, judged here{missing}"
-    return f"Prometheus ({world.monitoring.prometheus_url}) and Alertmanager"
+    return "Prometheus and Alertmanager"
 
 
 async def _show_doors(world: Embedded, screen: Console) -> None:
@@ -168,7 +178,7 @@ async def _show_table(world: Embedded, screen: Console) -> None:
             if measured is None or not measured.requests_per_min:
                 continue
             if rows % 20 == 0:
-                screen.line(f"{console.heading()}   ({console.percentiles(item)})")
+                screen.line(console.heading(item))
             rows += 1
             spent = world.measurements.total(SPEND, item.key)
             screen.line(console.measured_row(measured, engines=len(world.doors[item.key].backends()), spent_usd=spent))

@@ -127,6 +127,26 @@ async def test_a_refused_connection_is_tried_again_elsewhere(door, http):
     assert opened.counts.failed == 0
 
 
+async def test_the_only_engine_is_asked_again_after_a_connection_that_failed(door, http, upstreams):
+    opened, url, backends = door
+    port = backends[0].port
+    backends[:] = [Backend("pod-0", free_ports(1)[0])]
+    request = asyncio.create_task(http.post(f"{url}/x", data=b"{}"))
+    await until(lambda: opened.counts.retried == 1)
+    backends[:] = [Backend("pod-0", port)]
+
+    assert (await request).status == 200
+    assert opened.counts.failed == 0
+
+
+async def test_engines_that_cannot_be_reached_are_an_error_in_the_end(door, http):
+    _, url, backends = door
+    backends[:] = [Backend("pod-0", free_ports(1)[0])]
+    async with http.post(f"{url}/x", data=b"{}") as answer:
+        assert answer.status == 503
+        assert "could be reached" in (await answer.json())["error"]["message"]
+
+
 async def test_without_a_ready_engine_the_answer_is_503_and_says_when_to_come_back(door, http):
     opened, url, backends = door
     backends.clear()

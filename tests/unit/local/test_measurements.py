@@ -33,12 +33,14 @@ def deployment():
     )
 
 
-def scrape(measurements, second, *, tokens=0, requests=0, spend=0.0, ready=1, pod="a", labels=LABELS):
+def scrape(measurements, second, *, tokens=0, requests=0, in_flight=0, spend=0.0, ready=1, pod="a", labels=LABELS):
     text = f"""# TYPE deepseek_tokens counter
 deepseek_tokens_total{{{labels},direction="input"}} {tokens * 0.75}
 deepseek_tokens_total{{{labels},direction="output"}} {tokens * 0.25}
 # TYPE deepseek_requests counter
 deepseek_requests_total{{{labels},outcome="succeeded"}} {requests}
+# TYPE deepseek_requests_in_flight gauge
+deepseek_requests_in_flight{{{labels}}} {in_flight}
 # TYPE deepseek_spend_usd counter
 deepseek_spend_usd_total{{{labels}}} {spend}
 # TYPE deepseek_engine_ready gauge
@@ -131,3 +133,13 @@ def test_no_load_is_zero_and_not_absent(measurements):
     assert measured.usd_per_hour == 3_600_000
     assert measured.usd_per_million_tokens is None
     assert measured.time_to_first_token_s is None
+
+
+def test_engines_that_cannot_keep_up_do_not_look_like_less_demand(measurements):
+    # Two requests a second arrive, one a second is finished.
+    for second in range(0, 61, 5):
+        scrape(measurements, second, requests=second, in_flight=second)
+    measured = measurements.measured(deployment(), now=at(60))
+
+    assert measured.requests_per_min == pytest.approx(120)
+    assert measured.peak_requests_per_min == pytest.approx(120)
