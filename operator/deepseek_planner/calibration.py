@@ -62,7 +62,7 @@ class Correction:
         return MARGIN_PERCENT[self.confidence]
 
 
-FEW_POINTS = 8
+FEW_POINTS = 6
 
 CLASSES = (
     Confidence.CALIBRATED,

@@ -43,7 +43,7 @@ class LengthDistribution:
         """Tokens that ``percentile`` percent of the requests stay within; linear inside a bucket."""
         below, share = 0.0, 0.0
         for bucket in self.buckets:
-            if bucket.share > 0 and share + bucket.share >= percentile / 100:
+            if bucket.share > 0 and share + bucket.share >= percentile / 100 - 1e-9:
                 inside = (percentile / 100 - share) / bucket.share
                 return below + inside * (bucket.up_to_tokens - below)
             below, share = float(bucket.up_to_tokens), share + bucket.share

@@ -128,6 +128,7 @@ def options(
             accelerator.name,
             choice.precision,
             gpus_per_node=wiring.gpus_per_node,
+            intra_node=wiring.intra_node,
             inter_node=wiring.inter_node,
             multi_node=multi_node,
         )
@@ -211,7 +212,8 @@ def engine_parameters(
     return EngineParameters(
         max_model_len_tokens=asked.longest_tokens,
         max_num_seqs=sequences,
-        max_num_batched_tokens=_batched_tokens(accelerator),
+        # Without AMX the CPU build takes a prompt in one piece, so a step must hold the longest.
+        max_num_batched_tokens=max(_batched_tokens(accelerator), asked.longest_tokens if is_cpu else 0),
         kv_cache_bytes=cache,
         prefix_caching=True,
         data_type=choice.data_type,

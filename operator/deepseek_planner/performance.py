@@ -33,6 +33,8 @@ INTER_NODE: dict[InterNode, tuple[float, float]] = {
 EXPERT_IMBALANCE = 1.15
 """The busiest rank's share of the experts' work over the mean, with whole experts per rank."""
 
+COMMUNICATION = "communication"
+
 
 class Op(NamedTuple):
     """One operation of a step, summed over the layers of a stage, in seconds of the roofline."""
@@ -102,43 +104,46 @@ class StepModel:
 
     def step_s(self, batch: Batch) -> float:
         """Seconds until a step's tokens are out: all stages in turn."""
-        return self._stage_s(batch) * self.shape.pipeline_parallel
-
-    def _stage_s(self, batch: Batch) -> float:
         row = self.correction.calibration
-        roofline = sum(op.seconds for op in self.ops(batch))
+        roofline = sum(max(memory, compute) for _, memory, compute in self._ops(batch))
         if batch.prefill_tokens > 0:
             time = row.prefill_k * roofline + row.mixed_step_s + row.mixed_layer_s * self._stage_layers
         else:
             time = row.decode_k * roofline + row.step_s + row.layer_s * self._stage_layers
-        return time + row.sequence_s * batch.sequences + row.token_s * batch.prefill_tokens
+        time += row.sequence_s * batch.sequences + row.token_s * batch.prefill_tokens
+        return time * self.shape.pipeline_parallel
 
     def ops(self, batch: Batch) -> list[Op]:
         """The operations of one stage's step."""
+        return [
+            Op(name, max(memory, compute), _bound(name, memory, compute)) for name, memory, compute in self._ops(batch)
+        ]
+
+    def _ops(self, batch: Batch) -> list[tuple[str, float, float]]:
+        """(name, seconds of memory traffic, seconds of arithmetic) of each operation."""
+        bandwidth, weights = self._bandwidth, self._weights
         tokens = batch.sequences + batch.prefill_tokens
-        gemm, weights = self._op, self._weights
         ops = [
-            gemm(
+            (
                 "attention projections",
-                2 * tokens * self._attention_parameters,
-                weights.attention,
-                self._attention_peak,
+                weights.attention / bandwidth,
+                2 * tokens * self._attention_parameters / self._attention_peak,
             ),
             self._attention(batch),
-            gemm("feed-forward", 2 * tokens * self._dense_parameters, self._dense_bytes, self._peak),
-            gemm("head", 2 * batch.sequences * self._head_parameters, 2 * self._head_parameters, self._wide),
+            ("feed-forward", self._dense_bytes / bandwidth, 2 * tokens * self._dense_parameters / self._peak),
+            (
+                "head",
+                2 * self._head_parameters / bandwidth,
+                2 * batch.sequences * self._head_parameters / self._wide,
+            ),
         ]
         if self.model.experts is not None:
             ops.append(self._experts(tokens))
         if self.shape.accelerators > 1:
-            ops.append(self._communication(tokens))
+            ops.append((COMMUNICATION, self._communication_s(tokens), 0.0))
         return ops
 
-    def _op(self, name: str, flops: float, bytes_: float, peak: float) -> Op:
-        memory, compute = bytes_ / self._bandwidth, flops / peak
-        return Op(name, memory, "memory") if memory >= compute else Op(name, compute, "compute")
-
-    def _experts(self, tokens: float) -> Op:
+    def _experts(self, tokens: float) -> tuple[str, float, float]:
         """Routed experts: a step reads those that at least one of its tokens was sent to."""
         experts, shape = self.model.experts, self.shape
         assert experts is not None
@@ -148,17 +153,17 @@ class StepModel:
         ways = shape.tensor_parallel * shape.data_parallel
         imbalance = EXPERT_IMBALANCE if shape.expert_parallel > 1 else 1.0
         flops = 2 * together * experts.top_k * self.model.expert_parameters * self._expert_layers / ways * imbalance
-        return self._op("routed experts", flops, self._weights.routed * min(1.0, hit * imbalance), self._peak)
+        return "routed experts", self._weights.routed * min(1.0, hit * imbalance) / self._bandwidth, flops / self._peak
 
-    def _attention(self, batch: Batch) -> Op:
+    def _attention(self, batch: Batch) -> tuple[str, float, float]:
         flops, bytes_ = _decode_attention(self.model, self.shape, batch.context, self._kv_bytes)
-        flops, bytes_ = flops * batch.sequences * self._stage, bytes_ * batch.sequences
+        flops *= batch.sequences * self._stage
         if batch.prefill_tokens:
             prefill = _prefill_flops(self.model, self.shape, batch.prefill_context) * self._stage
             flops += prefill * batch.prefill_tokens
-        return self._op("attention", flops, bytes_, self._wide)
+        return "attention", bytes_ * batch.sequences / self._bandwidth, flops / self._wide
 
-    def _communication(self, tokens: float) -> Op:
+    def _communication_s(self, tokens: float) -> float:
         shape, hidden = self.shape, self.model.hidden
         seconds = 0.0
         if shape.tensor_parallel > 1:
@@ -171,7 +176,13 @@ class StepModel:
             seconds += self._expert_layers * (moved / self._link + 2 * self._latency)
         if shape.pipeline_parallel > 1:
             seconds += tokens * hidden * 2.0 / self._link + self._latency
-        return Op("communication", seconds, "link")
+        return seconds
+
+
+def _bound(name: str, memory: float, compute: float) -> str:
+    if name == COMMUNICATION:
+        return "link"
+    return "memory" if memory >= compute else "compute"
 
 
 def _collective(shape: Shape, accelerator: Accelerator, wires: Wires) -> tuple[float, float]:

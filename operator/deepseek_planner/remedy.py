@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from deepseek_planner.demand import AccuracyClass, LatencyTarget
 from deepseek_planner.hardware import CapacityType
@@ -25,111 +26,141 @@ MOST = 3
 
 HALVINGS = 6
 
+ANY_NUMBER = 10**6
+
 
 def smallest_change(deployment: DeploymentInput, rejections: Sequence[Rejection], ask: Ask) -> str:
-    """Changes each of which alone would do, or else what it takes together; empty when nothing helps."""
-    reasons = {rejection.reason for rejection in rejections}
-    single = [text for change in SINGLE_CHANGES for text in change(deployment, reasons, ask)]
-    if single:
-        return ", or ".join(single[:MOST])
-    return _together(deployment, ask)
+    """Changes each of which alone would do, or else what it takes together; never empty."""
+    single = [text for change in SINGLE_CHANGES for text in change(deployment, rejections, ask)]
+    return ", or ".join(single[:MOST]) if single else _together(deployment, rejections, ask)
 
 
-def _budget(deployment: DeploymentInput, reasons: set[RejectionReason], ask: Ask) -> Iterator[str]:
-    if RejectionReason.OVER_BUDGET not in reasons:
-        return
-    objectives = replace(deployment.objectives, max_usd_per_hour=UNLIMITED)
-    found = ask(replace(deployment, objectives=objectives))
-    if found is not None:
-        yield f"$/h >= {_dollars(found[0])}"
+def _reasons(rejections: Sequence[Rejection]) -> set[RejectionReason]:
+    return {rejection.reason for rejection in rejections}
 
 
-def _per_token(deployment: DeploymentInput, reasons: set[RejectionReason], ask: Ask) -> Iterator[str]:
-    if RejectionReason.OVER_COST_PER_TOKEN not in reasons:
-        return
-    objectives = replace(deployment.objectives, max_usd_per_million_tokens=None)
-    found = ask(replace(deployment, objectives=objectives))
-    if found is not None:
-        yield f"$/M >= {_dollars(found[1])}"
+def _budget(deployment: DeploymentInput, rejections: Sequence[Rejection], ask: Ask) -> Iterator[str]:
+    if RejectionReason.OVER_BUDGET in _reasons(rejections):
+        found = ask(_with(deployment, max_usd_per_hour=UNLIMITED))
+        if found is not None:
+            yield f"$/h >= {_dollars(found[0])}"
 
 
-def _first_token(deployment: DeploymentInput, reasons: set[RejectionReason], ask: Ask) -> Iterator[str]:
+def _per_token(deployment: DeploymentInput, rejections: Sequence[Rejection], ask: Ask) -> Iterator[str]:
+    if RejectionReason.OVER_COST_PER_TOKEN in _reasons(rejections):
+        found = ask(_with(deployment, max_usd_per_million_tokens=None))
+        if found is not None:
+            yield f"$/M >= {_dollars(found[1])}"
+
+
+def _first_token(deployment: DeploymentInput, rejections: Sequence[Rejection], ask: Ask) -> Iterator[str]:
     target = deployment.objectives.time_to_first_token
-    del reasons
     if target is None:
         return
 
-    def with_limit(seconds: float) -> DeploymentInput:
+    def passes(seconds: float) -> bool:
         limit = LatencyTarget(target.percentile, seconds)
-        return replace(deployment, objectives=replace(deployment.objectives, time_to_first_token=limit))
+        return ask(_with(deployment, time_to_first_token=limit)) is not None
 
-    seconds = _smallest(target.limit_s, lambda limit: ask(with_limit(limit)) is not None)
+    seconds = _smallest(target.limit_s, _nearest(rejections, RejectionReason.TTFT_TOO_HIGH), passes)
     if seconds is not None:
         yield f"TTFT >= {milliseconds(seconds)}"
 
 
-def _per_output_token(deployment: DeploymentInput, reasons: set[RejectionReason], ask: Ask) -> Iterator[str]:
+def _per_output_token(deployment: DeploymentInput, rejections: Sequence[Rejection], ask: Ask) -> Iterator[str]:
     target = deployment.objectives.time_per_output_token
-    del reasons
     if target is None:
         return
 
-    def with_limit(seconds: float) -> DeploymentInput:
+    def passes(seconds: float) -> bool:
         limit = LatencyTarget(target.percentile, seconds)
-        return replace(deployment, objectives=replace(deployment.objectives, time_per_output_token=limit))
+        return ask(_with(deployment, time_per_output_token=limit)) is not None
 
-    seconds = _smallest(target.limit_s, lambda limit: ask(with_limit(limit)) is not None)
+    seconds = _smallest(target.limit_s, _nearest(rejections, RejectionReason.TPOT_TOO_HIGH), passes)
     if seconds is not None:
         yield f"TPOT >= {milliseconds(seconds)}"
 
 
-def _replicas(deployment: DeploymentInput, reasons: set[RejectionReason], ask: Ask) -> Iterator[str]:
-    if RejectionReason.TOO_MANY_REPLICAS not in reasons:
+def _replicas(deployment: DeploymentInput, rejections: Sequence[Rejection], ask: Ask) -> Iterator[str]:
+    if RejectionReason.TOO_MANY_REPLICAS in _reasons(rejections):
+        found = ask(replace(deployment, constraints=replace(deployment.constraints, max_replicas=ANY_NUMBER)))
+        if found is not None:
+            yield f"maxReplicas >= {found[2]}"
+
+
+def _placement(deployment: DeploymentInput, rejections: Sequence[Rejection], ask: Ask) -> Iterator[str]:
+    """Fields of ``placement`` whose lifting alone would do."""
+    limits, every = deployment.constraints, tuple(CapacityType)
+    with_spot = (*limits.capacity_types, CapacityType.SPOT)
+    changes = (
+        ("maxSpotPercent 100", replace(limits, max_spot_percent=100)),
+        ("allow Spot", replace(limits, capacity_types=with_spot, max_spot_percent=100)),
+        ("allow every capacity type", replace(limits, capacity_types=every)),
+        ("lift placement.accelerators", replace(limits, allow_accelerators=(), deny_accelerators=())),
+        ("lift placement.zones", replace(limits, zones=())),
+        ("lift placement.nodeSelector", replace(limits, node_selector={})),
+    )
+    if not _reasons(rejections) & {RejectionReason.NOT_ALLOWED, RejectionReason.SPOT_SHARE}:
         return
-    found = ask(replace(deployment, constraints=replace(deployment.constraints, max_replicas=10**6)))
-    if found is not None:
-        yield f"maxReplicas >= {found[2]}"
+    for text, changed in changes:
+        is_change = changed != limits and not (text == "allow Spot" and CapacityType.SPOT in limits.capacity_types)
+        if is_change and ask(replace(deployment, constraints=changed)) is not None:
+            yield text
 
 
-def _placement(deployment: DeploymentInput, reasons: set[RejectionReason], ask: Ask) -> Iterator[str]:
-    limits = deployment.constraints
-    if CapacityType.SPOT not in limits.capacity_types or limits.max_spot_percent < 100:
-        kinds = tuple(CapacityType)
-        if ask(replace(deployment, constraints=replace(limits, capacity_types=kinds, max_spot_percent=100))):
-            yield "allow Spot" if CapacityType.SPOT not in limits.capacity_types else "maxSpotPercent 100"
-    elif (
-        set(limits.capacity_types) != set(CapacityType)
-        and RejectionReason.NOT_ALLOWED in reasons
-        and ask(replace(deployment, constraints=replace(limits, capacity_types=tuple(CapacityType))))
-    ):
-        yield "allow every capacity type"
-    for names, changed in (
-        ("placement.accelerators", replace(limits, allow_accelerators=(), deny_accelerators=())),
-        ("placement.zones", replace(limits, zones=())),
-    ):
-        if changed != limits and ask(replace(deployment, constraints=changed)):
-            yield f"lift {names}"
-
-
-def _accuracy(deployment: DeploymentInput, reasons: set[RejectionReason], ask: Ask) -> Iterator[str]:
-    if RejectionReason.PRECISION_NOT_ALLOWED not in reasons:
+def _accuracy(deployment: DeploymentInput, rejections: Sequence[Rejection], ask: Ask) -> Iterator[str]:
+    if RejectionReason.PRECISION_NOT_ALLOWED not in _reasons(rejections):
         return
     order = list(AccuracyClass)
     for looser in order[order.index(deployment.objectives.accuracy_class) + 1 :]:
-        if ask(replace(deployment, objectives=replace(deployment.objectives, accuracy_class=looser))):
+        if ask(_with(deployment, accuracy_class=looser)) is not None:
             yield f"accuracyClass {looser}"
             return
 
 
-SINGLE_CHANGES = (_first_token, _per_output_token, _budget, _per_token, _replicas, _placement, _accuracy)
+def _load(deployment: DeploymentInput, rejections: Sequence[Rejection], ask: Ask) -> Iterator[str]:
+    """The load that could be served instead, where there are too few nodes for all of it."""
+    if RejectionReason.NOT_ENOUGH_NODES not in _reasons(rejections):
+        return
+    demand, low, high = deployment.demand, 0.0, 1.0
+
+    def passes(share: float) -> bool:
+        peak = demand.peak_requests_per_min * share
+        expected = min(demand.expected_requests_per_min, peak)
+        less = replace(demand, peak_requests_per_min=peak, expected_requests_per_min=expected)
+        return ask(replace(deployment, demand=less)) is not None
+
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if passes(middle) else (low, middle)
+    peak = math.floor(demand.peak_requests_per_min * low)
+    if peak >= 1:
+        yield f"requestsPerMinute.peak <= {peak}"
 
 
-def _smallest(limit: float, passes: Callable[[float], bool]) -> float | None:
+SINGLE_CHANGES = (_first_token, _per_output_token, _budget, _per_token, _replicas, _placement, _accuracy, _load)
+
+
+def _with(deployment: DeploymentInput, **objectives: Any) -> DeploymentInput:
+    return replace(deployment, objectives=replace(deployment.objectives, **objectives))
+
+
+def _nearest(rejections: Sequence[Rejection], reason: RejectionReason) -> float | None:
+    """The smallest value that stood against a limit: no lower limit can pass for this reason alone."""
+    return min((item.value for item in rejections if item.reason is reason and item.value is not None), default=None)
+
+
+def _smallest(limit: float, nearest: float | None, passes: Callable[[float], bool]) -> float | None:
     """The smallest limit, to two digits, that passes; None when even a hundredfold does not."""
     low, high = limit, limit * 100
-    if not passes(high):
+    if nearest is not None and math.isfinite(nearest):
+        first = rounded_up(max(limit, nearest))
+        if passes(first):
+            return first
+        low = max(low, first)
+    if low >= high or not passes(high):
         return None
-    while passes(low * 2) is False and low * 2 < high:
+    while low * 2 < high and not passes(low * 2):
         low *= 2
     high = min(high, low * 2)
     for _ in range(HALVINGS):
@@ -141,34 +172,22 @@ def _smallest(limit: float, passes: Callable[[float], bool]) -> float | None:
     return rounded_up(high)
 
 
-def _together(deployment: DeploymentInput, ask: Ask) -> str:
-    """Without latency targets and with any budget: what the cheapest would cost, or that nothing holds the model."""
-    objectives = replace(
-        deployment.objectives,
-        time_to_first_token=None,
-        time_per_output_token=None,
-        max_usd_per_hour=UNLIMITED,
-        max_usd_per_million_tokens=None,
-    )
-    found = ask(replace(deployment, objectives=objectives))
-    if found is not None:
-        return _several(deployment, ask, found)
-    free = replace(
-        deployment, objectives=replace(objectives, accuracy_class=AccuracyClass.ECONOMY), constraints=Constraints()
-    )
-    if ask(free) is not None:
-        return "no single change is enough; without targets, budget and placement limits it would fit"
-    return "no offered accelerator can hold and serve this model; offer larger ones or choose a smaller model"
-
-
-def _several(deployment: DeploymentInput, ask: Ask, cheapest: Cost) -> str:
-    """Money and latency together: with any budget, the smallest latency change that passes, and what it costs."""
-    rich = replace(deployment.objectives, max_usd_per_hour=UNLIMITED, max_usd_per_million_tokens=None)
-    changed = replace(deployment, objectives=rich)
+def _together(deployment: DeploymentInput, rejections: Sequence[Rejection], ask: Ask) -> str:
+    """No single change is enough: money and latency together, or what stands in the way besides."""
+    rich = _with(deployment, max_usd_per_hour=UNLIMITED, max_usd_per_million_tokens=None)
     for change in (_first_token, _per_output_token):
-        for text in change(changed, set(), ask):
-            return f"{text} and $/h >= {_dollars(cheapest[0])}"
-    return f"TTFT and TPOT both higher; $/h >= {_dollars(cheapest[0])} serves without either target"
+        for text in change(rich, (), ask):
+            return f"{text} and a higher $/h together"
+    free = _with(rich, time_to_first_token=None, time_per_output_token=None)
+    found = ask(free)
+    if found is not None:
+        return f"$/h >= {_dollars(found[0])} without targets for TTFT and TPOT"
+    open_ = replace(free, constraints=Constraints(min_replicas=0, max_replicas=ANY_NUMBER))
+    if ask(_with(open_, accuracy_class=AccuracyClass.ECONOMY)) is not None:
+        return "no single change is enough; without targets, budget, placement and replica limits it would fit"
+    if not any(item.accelerator for item in rejections):
+        return "no pool is offered; declare an AcceleratorPool or add nodes with accelerators"
+    return "no offered accelerator holds and serves this at this load; offer larger or more nodes, or a smaller model"
 
 
 def _dollars(amount: MicroUsd) -> str:

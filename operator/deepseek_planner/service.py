@@ -19,8 +19,8 @@ NORMAL_QUANTILE = {50: 0.0, 90: 1.2816, 95: 1.6449, 99: 2.3263}
 PREFILL_LOAD_LIMIT = 0.85
 """Share of the steps' token budget that prompts may take: beyond it their queue grows without bound."""
 
-STEPS = 14
-"""Halvings of the search for the largest concurrency: 1 part in 16,000."""
+STEPS = 10
+"""Halvings of the search for the largest concurrency: to about 1 percent of it, below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Replica:
         mean = self._mix(running)
         if mean is None:
             return None
-        busy = self._mix(running + self._token_quantile * math.sqrt(running))
+        busy = self._busy(running)
         if busy is None:
             return None
         return Service(
@@ -170,20 +170,29 @@ class Replica:
     def capacity(self, margin: float) -> Service | None:
         """Service at the highest rate that keeps the targets; None when even an idle replica misses them."""
         low, high = min(IDLE, self.highest_running), self.highest_running
-        best = self.at(low)
-        if best is None or not self.holds(best, margin):
+        if not self._keeps(low, margin):
             return None
-        at_high = self.at(high)
-        if self.holds(at_high, margin):
-            return at_high
+        if self._keeps(high, margin):
+            return self.at(high)
         for _ in range(STEPS):
             middle = math.sqrt(low * high)
-            found = self.at(middle)
-            if found is not None and self.holds(found, margin):
-                low, best = middle, found
+            if self._keeps(middle, margin):
+                low = middle
             else:
                 high = middle
-        return best
+        return self.at(low)
+
+    def _keeps(self, running: float, margin: float) -> bool:
+        """As :meth:`holds` of :meth:`at`, but without working out TTFT where TPOT is missed already."""
+        per = self._limits.time_per_output_token
+        busy = self._busy(running)
+        if busy is None or (per is not None and busy.step_s * (1 + margin) > per.limit_s):
+            return False
+        return self.holds(self.at(running), margin)
+
+    def _busy(self, running: float) -> _Mix | None:
+        """Steps at the percentile: with as many requests as a busy moment has."""
+        return self._mix(running + self._token_quantile * math.sqrt(running))
 
     def idle(self) -> Service | None:
         """Service of a replica that is all but empty: the best it can do."""

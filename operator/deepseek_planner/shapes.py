@@ -3,6 +3,9 @@
 Tensor parallelism splits heads and widths and talks after every layer; pipeline parallelism splits layers and
 talks seldom; data parallelism repeats the attention and spreads the experts. A shape is checked against heads,
 experts, widths and layers, and against the wires between the accelerators it spans.
+
+Two kinds are legal and not looked at, because a shape beside them is never worse: pipelines inside a node whose
+accelerators have NVLink, and whole experts per tensor rank where experts can be split as evenly as all else.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from deepseek_planner.hardware import InterNode
+from deepseek_planner.hardware import InterNode, IntraNode
 from deepseek_planner.models import GroupedAttention, ModelSpec, Precision
 from deepseek_planner.plan import RejectionReason, Shape
 
@@ -43,13 +46,14 @@ def shapes(
     precision: Precision,
     *,
     gpus_per_node: int,
+    intra_node: IntraNode,
     inter_node: InterNode,
     multi_node: bool,
 ) -> tuple[tuple[Shape, ...], tuple[ShapeRefusal, ...]]:
     """Legal shapes and refused ones, smallest first; of those that need several nodes where none can, the first."""
     legal: list[Shape] = []
     refused: list[ShapeRefusal] = []
-    for shape in _candidates(model, accelerator, precision, gpus_per_node):
+    for shape in _candidates(model, accelerator, precision, gpus_per_node, intra_node):
         refusal = _refusal(model, shape, inter_node=inter_node, multi_node=multi_node)
         if refusal is None:
             legal.append(shape)
@@ -60,7 +64,9 @@ def shapes(
     return tuple(legal), tuple(refused)
 
 
-def _candidates(model: ModelSpec, accelerator: str, precision: Precision, gpus_per_node: int) -> Iterator[Shape]:
+def _candidates(
+    model: ModelSpec, accelerator: str, precision: Precision, gpus_per_node: int, intra_node: IntraNode
+) -> Iterator[Shape]:
     if accelerator == "cpu":
         yield Shape(accelerator, precision, 1, 1, 1, 1, 1)
         return
@@ -72,10 +78,10 @@ def _candidates(model: ModelSpec, accelerator: str, precision: Precision, gpus_p
             for tensor, pipeline, data in _splits(total, gpus_per_node, nodes):
                 if data > 1 and model.experts is None:
                     continue
-                expert = tensor * data if data > 1 else 1
+                if pipeline > 1 and nodes == 1 and intra_node is IntraNode.NVLINK:
+                    continue
+                expert = tensor * data if data > 1 or _splits_badly(model, precision, tensor) else 1
                 yield Shape(accelerator, precision, tensor, pipeline, data, expert, nodes)
-                if data == 1 and model.experts is not None and tensor > 1:
-                    yield Shape(accelerator, precision, tensor, pipeline, data, tensor, nodes)
         total *= 2
 
 
@@ -137,13 +143,17 @@ def _bad_width(model: ModelSpec, shape: Shape) -> str:
             f"a feed-forward shard would be {model.dense_intermediate / shape.tensor_parallel:g} wide, "
             f"not a multiple of {multiple}"
         )
-    if model.experts is None:
-        return ""
-    ways = shape.tensor_parallel if shape.expert_parallel == 1 else 1
-    if _is_narrow(model.experts.intermediate, ways, multiple):
-        width = model.experts.intermediate / ways
+    if shape.expert_parallel == 1 and _splits_badly(model, shape.precision, shape.tensor_parallel):
+        assert model.experts is not None
+        width = model.experts.intermediate / shape.tensor_parallel
         return f"an expert's shard would be {width:g} wide, not a multiple of {multiple}; expert parallel would do"
     return ""
+
+
+def _splits_badly(model: ModelSpec, precision: Precision, tensor: int) -> bool:
+    """Whether experts cannot be split over tensor ranks: then whole experts go to each."""
+    experts = model.experts
+    return experts is not None and _is_narrow(experts.intermediate, tensor, _multiple(model, precision))
 
 
 def _multiple(model: ModelSpec, precision: Precision) -> int:

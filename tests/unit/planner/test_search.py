@@ -1,0 +1,340 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from support.planning import CATALOG, demand, deployment, lengths, objectives, offering, planned, snapshot
+
+from deepseek_planner.demand import Measured
+from deepseek_planner.digest import canonical_json
+from deepseek_planner.hardware import CapacityType, InterNode
+from deepseek_planner.plan import Constraints, DeploymentPlan, Policy, RejectionReason
+from deepseek_planner.search import plan
+from deepseek_planner.units import micro_usd
+
+SPOT, ON_DEMAND = CapacityType.SPOT, CapacityType.ON_DEMAND
+H200 = offering("h200", "63.296")
+H200_SPOT = offering("h200", "20.7848", "h200-spot", capacity_type=SPOT, interruptions_per_node_day=0.4, startup_s=240)
+SMALL = "deepseek-r1-distill-qwen-7b"
+
+
+def reasons(result: DeploymentPlan) -> set[RejectionReason]:
+    return {item.reason for item in result.rejections}
+
+
+def test_the_cheapest_pool_that_serves_is_chosen_and_the_others_are_alternatives() -> None:
+    result = planned(deployment(objectives=objectives(per_hour="400")), H200, H200_SPOT)
+
+    assert [item.pool for item in result.placements] == ["h200-spot"]
+    assert result.usd_per_hour == sum(item.usd_per_hour for item in result.placements)
+    assert [item.capacity_type for item in result.alternatives] == [ON_DEMAND]
+    assert result.alternatives[0].usd_per_hour > result.usd_per_hour
+
+
+def test_dollars_per_token_are_fleet_dollars_over_expected_tokens() -> None:
+    asked = deployment()
+    result = planned(asked, H200_SPOT)
+    tokens_per_hour = 240 * 60 * (asked.demand.input_tokens.mean_tokens + asked.demand.output_tokens.mean_tokens)
+
+    assert result.usd_per_million_tokens == pytest.approx(result.usd_per_hour / tokens_per_hour * 1e6, abs=1)
+
+
+def test_half_a_node_costs_half_a_node() -> None:
+    result = planned(deployment(SMALL), offering("h100", "23.6"))
+
+    shape = result.placements[0].shape
+    assert result.placements[0].usd_per_replica_hour == micro_usd("23.6") * shape.accelerators // 8
+
+
+def test_declared_demand_is_sized_for_its_peak_until_the_window_is_measured() -> None:
+    asked = deployment(SMALL, demand=demand(60, 6000), objectives=objectives(accuracy="Critical"))
+    pools = offering("l40s", "30.1312", max_nodes=64)
+    partly = replace(asked, measured=Measured(900, 500, 30, 40, None, None, 0, None, None, None, None))
+    quiet = replace(asked, measured=Measured(900, 900, 30, 40, None, None, 0, None, None, None, None))
+
+    declared, still, measured = (planned(item, pools) for item in (asked, partly, quiet))
+
+    assert declared.demand_source == still.demand_source == "declared"
+    assert declared.planned_requests_per_min == 6000
+    assert measured.demand_source == "measured"
+    assert measured.placements[0].replicas < declared.placements[0].replicas
+    assert measured.placements[0].engine == declared.placements[0].engine
+
+
+def test_measured_demand_is_never_planned_above_the_peak() -> None:
+    asked = deployment(SMALL, demand=demand(60, 120))
+    busy = replace(asked, measured=Measured(900, 900, 5000, 9000, None, None, 0, None, None, None, None))
+
+    assert planned(busy, offering("h100", "23.6")).planned_requests_per_min == 120
+
+
+def test_a_quiet_hour_does_not_forbid_the_smallest_fleet_by_its_dollars_per_token() -> None:
+    asked = deployment(SMALL, objectives=objectives(per_million="1.00"))
+    quiet = replace(asked, measured=Measured(900, 900, 1, 2, None, None, 0, None, None, None, None))
+    result = planned(quiet, offering("h100", "23.6"))
+
+    assert result.is_feasible
+    assert result.usd_per_million_tokens > micro_usd(1)
+
+
+def test_spot_is_limited_to_its_share_and_the_rest_goes_on_demand() -> None:
+    asked = deployment(
+        SMALL,
+        demand=demand(3000, 20000),
+        constraints=Constraints(max_spot_percent=50),
+        objectives=objectives(per_hour="1000"),
+    )
+    spot = offering("h100", "10", "spot", capacity_type=SPOT)
+    result = planned(asked, offering("h100", "23.6", "firm"), spot)
+
+    by_kind = {item.capacity_type: item.replicas for item in result.placements}
+    total = sum(by_kind.values())
+    assert total >= 2
+    assert by_kind[SPOT] == total // 2
+    assert sum(item.share_percent for item in result.placements) == 100
+
+
+def test_spot_alone_is_refused_where_its_share_is_limited() -> None:
+    asked = deployment(constraints=Constraints(max_spot_percent=60))
+    result = planned(asked, H200_SPOT)
+
+    assert not result.is_feasible
+    assert RejectionReason.SPOT_SHARE in reasons(result)
+    assert "maxSpotPercent 100" in result.smallest_change
+
+
+def test_interruptions_make_a_spot_dollar_worth_less() -> None:
+    stable = offering("h200", "30.00", "stable")
+    shaky = offering("h200", "29.90", "shaky", capacity_type=SPOT, interruptions_per_node_day=10, startup_s=600)
+
+    assert planned(deployment(), stable, shaky).placements[0].pool == "stable"
+    assert planned(deployment(), stable, replace(shaky, interruptions_per_node_day=0.0)).placements[0].pool == "shaky"
+
+
+@pytest.mark.parametrize(
+    ("constraints", "reason", "text"),
+    [
+        (Constraints(deny_accelerators=("h200",)), RejectionReason.NOT_ALLOWED, "placement.accelerators.deny"),
+        (Constraints(allow_accelerators=("t4",)), RejectionReason.NOT_ALLOWED, "placement.accelerators.allow"),
+        (Constraints(capacity_types=(SPOT,)), RejectionReason.NOT_ALLOWED, "placement.capacityTypes"),
+        (Constraints(zones=("us-east-1a",)), RejectionReason.NOT_ALLOWED, "placement.zones"),
+        (Constraints(node_selector={"disk": "fast"}), RejectionReason.NOT_ALLOWED, "disk=fast"),
+    ],
+)
+def test_what_the_placement_rules_out_is_refused_by_the_name_of_the_field(
+    constraints: Constraints, reason: RejectionReason, text: str
+) -> None:
+    result = planned(deployment(constraints=constraints), H200)
+
+    assert not result.is_feasible
+    assert [(item.name, item.reason) for item in result.rejections] == [("h200", reason)]
+    assert text in result.rejections[0].message
+
+
+@pytest.mark.parametrize(
+    ("pool", "reason", "text"),
+    [
+        (offering("h200", None), RejectionReason.PRICE_UNKNOWN, "spec.price.usdPerNodeHour"),
+        (offering("h200", "60", allowed_namespaces=("team-b",)), RejectionReason.NAMESPACE_NOT_ALLOWED, "team-b"),
+        (offering("h200", "60", unavailable_reason="all nodes are cordoned"), RejectionReason.UNAVAILABLE, "cordoned"),
+    ],
+)
+def test_pools_that_cannot_be_used_say_why(pool: object, reason: RejectionReason, text: str) -> None:
+    result = planned(deployment(), pool)  # type: ignore[arg-type]
+
+    assert [item.reason for item in result.rejections] == [reason]
+    assert text in result.rejections[0].message
+
+
+def test_labels_of_a_pool_satisfy_a_node_selector() -> None:
+    asked = deployment(constraints=Constraints(node_selector={"disk": "fast"}), objectives=objectives(per_hour="400"))
+
+    assert planned(asked, replace(H200, labels={"disk": "fast"})).is_feasible
+
+
+def test_t4_cannot_hold_v3_and_the_reason_has_the_kernel_in_it() -> None:
+    result = planned(deployment(), offering("t4", "7.824", max_nodes=64))
+
+    assert not result.is_feasible
+    assert reasons(result) <= {RejectionReason.PRECISION_ILLEGAL, RejectionReason.NO_CHECKPOINT}
+    assert any("sm80; this is sm75" in item.message for item in result.rejections)
+
+
+def test_v3_in_fp8_does_not_fit_one_h100_node_and_the_remedy_is_named() -> None:
+    result = planned(deployment(objectives=objectives(accuracy="Balanced")), offering("h100", "55.04"))
+
+    refusal = next(item for item in result.rejections if item.name == "h100-fp8-tp8")
+    assert refusal.reason is RejectionReason.DOES_NOT_FIT
+    assert "16 GPUs would fit" in refusal.message
+    assert refusal.value is not None
+    assert refusal.limit is not None
+    assert refusal.value > refusal.limit
+    assert refusal.usd_per_hour == micro_usd("55.04")
+
+
+def test_two_nodes_hold_it_where_groups_of_pods_can_be_made() -> None:
+    asked = deployment(
+        demand=demand(30, 60), objectives=objectives(accuracy="Balanced", ttft_s=None, tpot_s=None, per_hour="400")
+    )
+    pool = offering("h100", "55.04", inter_node=InterNode.EFA)
+
+    without, with_groups = planned(asked, pool), planned(asked, pool, multi_node=True)
+
+    assert not without.is_feasible
+    assert RejectionReason.MULTI_NODE_UNAVAILABLE in reasons(without)
+    assert with_groups.placements[0].shape.nodes_per_replica == 2
+    assert with_groups.placements[0].usd_per_replica_hour == 2 * micro_usd("55.04")
+
+
+def test_a_context_beyond_the_model_is_refused_with_the_field_to_lower() -> None:
+    result = planned(deployment("deepseek-tiny"), offering("cpu", "0.10", gpus_per_node=2))
+
+    refusal = next(item for item in result.rejections if item.name == "cpu-bf16-tp1")
+    assert refusal.reason is RejectionReason.CONTEXT_TOO_LONG
+    assert "18432 tokens > 4096" in refusal.message
+    assert "inputTokens.max" in refusal.message
+
+
+def test_too_few_nodes_are_refused_with_what_the_fleet_would_cost() -> None:
+    asked = deployment(SMALL, demand=demand(3000, 60000), objectives=objectives(per_hour="10000"))
+    result = planned(asked, offering("a100-80gb", "27.45", max_nodes=1))
+
+    refusal = next(item for item in result.rejections if item.reason is RejectionReason.NOT_ENOUGH_NODES)
+    assert "would cost $" in refusal.message
+    assert refusal.usd_per_hour is not None
+
+
+def test_free_accelerators_of_a_node_bound_a_replica() -> None:
+    crowded = offering("h200", "63.296", max_nodes=1, free_gpus_by_node=(4,))
+    result = planned(deployment(objectives=objectives(accuracy="Critical")), crowded)
+
+    assert not result.is_feasible
+    assert RejectionReason.NOT_ENOUGH_NODES in reasons(result)
+
+
+def test_replicas_stay_within_their_limits() -> None:
+    asked = deployment(SMALL, demand=demand(10, 20), constraints=Constraints(min_replicas=3))
+    assert planned(asked, offering("h100", "23.6")).placements[0].replicas == 3
+
+    busy = deployment(
+        SMALL,
+        demand=demand(3000, 60000),
+        constraints=Constraints(max_replicas=1),
+        objectives=objectives(per_hour="10000"),
+    )
+    result = planned(busy, offering("h100", "23.6", max_nodes=64))
+    assert RejectionReason.TOO_MANY_REPLICAS in reasons(result)
+    assert "maxReplicas >= " in result.smallest_change
+
+
+def test_over_budget_names_the_smallest_budget_and_that_budget_passes() -> None:
+    asked = deployment(objectives=objectives(per_hour="5"))
+    result = planned(asked, H200_SPOT)
+
+    assert not result.is_feasible
+    needed = result.smallest_change.split("$/h >= ")[1].split(",")[0]
+    passes = planned(
+        replace(asked, objectives=replace(asked.objectives, max_usd_per_hour=micro_usd(needed))), H200_SPOT
+    )
+    assert passes.is_feasible
+    less = micro_usd(needed) - 20_000
+    assert not planned(
+        replace(asked, objectives=replace(asked.objectives, max_usd_per_hour=less)), H200_SPOT
+    ).is_feasible
+
+
+def test_an_impossible_ttft_names_the_smallest_one_that_passes() -> None:
+    asked = deployment(objectives=objectives(ttft_s=0.05))
+    result = planned(asked, H200_SPOT)
+
+    assert not result.is_feasible
+    assert "even when idle" in next(
+        item.message for item in result.rejections if item.reason is RejectionReason.TTFT_TOO_HIGH
+    )
+    text = result.smallest_change.split("TTFT >= ")[1].split(",")[0]
+    seconds = float(text.split()[0]) / (1000 if text.endswith("ms") else 1)
+    assert planned(deployment(objectives=objectives(ttft_s=seconds)), H200_SPOT).is_feasible
+    assert not planned(deployment(objectives=objectives(ttft_s=seconds * 0.85)), H200_SPOT).is_feasible
+
+
+def test_a_model_that_nothing_holds_is_told_so() -> None:
+    result = planned(deployment("deepseek-v4-pro"), offering("l4", "13.35"))
+
+    assert not result.is_feasible
+    assert "no offered accelerator" in result.smallest_change
+
+
+def test_no_pools_at_all_is_an_infeasible_plan_and_no_crash() -> None:
+    result = planned(deployment())
+
+    assert not result.is_feasible
+    assert result.smallest_change
+    assert result.digest
+
+
+def test_deployments_share_pools_by_priority_then_name() -> None:
+    one_node = offering("h200", "63.296", max_nodes=1)
+    important = objectives(priority=5)
+    first, second = (
+        deployment(name="a", demand=demand(60, 120)),
+        deployment(name="b", demand=demand(60, 120), objectives=important),
+    )
+    plans = plan(snapshot(first, second, offerings=(one_node,)), CATALOG, Policy()).deployments
+
+    assert plans[second.key].is_feasible
+    held = [sum(item.replicas * item.shape.accelerators for item in plans[key].placements) for key in sorted(plans)]
+    assert sum(held) <= 8
+    assert held[1] == sum(item.replicas * item.shape.accelerators for item in planned(second, one_node).placements)
+
+
+def test_two_deployments_never_hold_more_than_there_is() -> None:
+    pool = offering("h100", "23.6", max_nodes=1)
+    asked = [deployment(SMALL, name=f"d{index}") for index in range(12)]
+    plans = plan(snapshot(*asked, offerings=(pool,)), CATALOG, Policy()).deployments.values()
+
+    held = sum(item.replicas * item.shape.accelerators for result in plans for item in result.placements)
+    assert 0 < held <= 8
+    assert any(not result.is_feasible for result in plans)
+
+
+def test_of_equal_dollars_the_native_precision_is_taken() -> None:
+    result = planned(deployment(SMALL, demand=demand(10, 20)), offering("h100", "23.6"))
+
+    assert str(result.placements[0].shape.precision) == "bf16"
+
+
+def test_engine_settings_hold_the_longest_request_and_follow_from_declared_values() -> None:
+    engine = planned(deployment(), H200_SPOT).placements[0].engine
+
+    assert engine.max_model_len_tokens == 16384 + 2048
+    assert engine.max_num_seqs >= 1
+    assert engine.data_type == "bfloat16"
+
+
+def test_cpu_engines_get_small_settings() -> None:
+    short = lengths((1200, 500.0, 1.0))
+    loose = objectives(ttft_s=None, tpot_s=None)
+    asked = deployment(
+        "deepseek-tiny", demand=demand(10, 20, input_tokens=short, output_tokens=short), objectives=loose
+    )
+    engine = planned(asked, offering("cpu", "0.1008", gpus_per_node=2)).placements[0].engine
+
+    assert engine.max_num_seqs == 16
+    assert engine.max_num_batched_tokens == engine.max_model_len_tokens == 2400
+    assert engine.kv_cache_bytes % 134_217_728 == 0
+    assert engine.kv_cache_bytes >= 16 * 2400 * 4608
+
+
+def test_digest_is_of_the_plan_and_not_of_the_moment() -> None:
+    asked = deployment()
+    first = plan(snapshot(asked, offerings=(H200, H200_SPOT)), CATALOG, Policy()).deployments[asked.key]
+    later = replace(
+        snapshot(asked, offerings=(H200_SPOT, H200)), now=snapshot(asked, offerings=()).now.replace(year=2027)
+    )
+    second = plan(later, CATALOG, Policy()).deployments[asked.key]
+
+    assert first == second
+    assert len(first.digest) == 64
+    assert "digest" not in json.loads(canonical_json(first))
+    assert planned(deployment(objectives=objectives(per_hour="99")), H200, H200_SPOT).digest
