@@ -18,8 +18,8 @@ MEASURED = "measured"
 QUANTILE_Z = 1.645
 """Standard normal quantile at 95 %: one busy minute in twenty may bring more than is planned for."""
 
-GRID = 20
-"""Planned rates are multiples of the declared peak divided by this: 5 % steps."""
+GRID = 1.02
+"""Planned rates are the declared peak divided by a power of this."""
 
 
 def planned_requests_per_min(demand: Demand, measured: Measured | None) -> tuple[float, str]:
@@ -33,7 +33,7 @@ def planned_requests_per_min(demand: Demand, measured: Measured | None) -> tuple
         return peak, DECLARED
     busiest = max(seen.peak_requests_per_min, seen.requests_per_min, 0.0)
     upper = busiest + QUANTILE_Z * math.sqrt(busiest)
-    return min(peak, _rounded_up(upper, step=peak / GRID)), MEASURED
+    return min(peak, _rounded_up(upper, peak)), MEASURED
 
 
 def covered(measured: Measured | None) -> Measured | None:
@@ -41,6 +41,29 @@ def covered(measured: Measured | None) -> Measured | None:
     return measured if measured is not None and measured.covered_s >= measured.window_s else None
 
 
-def _rounded_up(rate: float, *, step: float) -> float:
+def replicas_needed(
+    requests_per_min: float, per_replica: float, *, running: int | None, peak: float, headroom_percent: int
+) -> int:
+    """Replicas that serve a planned rate, each serving ``per_replica`` requests per minute within its objectives.
+
+    ``running`` are those of the same kind that run; None while nothing runs. They grow when the rate asks for it and
+    shrink only as far as leaves headroom: a load that wobbles around what a number of replicas serves moves nothing
+    twice. What would replace them must have the headroom from the start.
+    """
+    plain = _whole(requests_per_min / per_replica)
+    if running is None:
+        return plain
+    spare = _whole(min(peak, requests_per_min * (1 + headroom_percent / 100)) / per_replica)
+    return max(plain, min(running, spare)) if running else max(plain, spare)
+
+
+def _whole(replicas: float) -> int:
+    # A tolerance, or a rate that is exactly what n replicas serve would ask for one more by its last binary digit.
+    return math.ceil(replicas - 1e-9)
+
+
+def _rounded_up(rate: float, peak: float) -> float:
+    if rate <= 0 or peak <= rate:
+        return rate
     # The tolerance keeps a rate that sits on the grid where it is, whatever its last binary digit says.
-    return math.ceil(rate / step - 1e-9) * step if step > 0 else rate
+    return peak / GRID ** math.floor(math.log(peak / rate, GRID) + 1e-9)

@@ -213,10 +213,9 @@ def _can_end(rollout: _Rollout) -> bool:
     beside = all(_fits(rollout, goal, rollout.missing(goal)) for goal in missing)
     if beside and rollout.spend + _cost(rollout, missing) <= rollout.budget:
         return True
-    if not _is_exchange(rollout):
-        return False
-    goal = rollout.goals[0]
-    return _fits(rollout, goal, max(0, rollout.replicas + 1 - rollout.desired))
+    # One more replica of the same shape than there shall be, and an old one can go.
+    more = max(0, rollout.replicas + 1 - rollout.desired)
+    return _is_exchange(rollout) and any(_fits(rollout, goal, more) for goal in missing)
 
 
 def _cost(rollout: _Rollout, goals: list[_Goal]) -> int:
@@ -229,7 +228,7 @@ def _fits(rollout: _Rollout, goal: _Goal, replicas: int) -> bool:
 
 def _is_exchange(rollout: _Rollout) -> bool:
     """Whether old and new engines are of one shape, so that one new replica stands for one old."""
-    return len(rollout.goals) == 1 and all(group.shape == rollout.goals[0].shape for group in rollout.surplus)
+    return len({goal.shape for goal in rollout.goals} | {group.shape for group in rollout.surplus}) == 1
 
 
 def _drop_what_never_served(rollout: _Rollout) -> Step | None:
@@ -252,16 +251,21 @@ def _exchange_one_replica(rollout: _Rollout) -> Step | None:
 def _wait_for_what_is_missing(rollout: _Rollout) -> Step | None:
     for goal in rollout.goals:
         if rollout.missing(goal):
-            return _wait_for_room(rollout, goal)
+            group = rollout.running(goal)
+            starts = group is not None and group.ready < group.desired and _can_end(rollout)
+            return _wait_for_ready(rollout, goal) if starts and rollout.surplus else _wait_for_room(rollout, goal)
     behind = [goal for goal in rollout.goals if not rollout.is_ready(goal) and not _is_lowered(rollout, goal)]
-    if not behind or not (rollout.surplus or any(_is_lowered(rollout, goal) for goal in rollout.goals)):
-        return None
-    goal = behind[0]
+    waited_for = rollout.surplus or any(_is_lowered(rollout, goal) for goal in rollout.goals)
+    return _wait_for_ready(rollout, behind[0]) if behind and waited_for else None
+
+
+def _wait_for_ready(rollout: _Rollout, goal: _Goal) -> Step:
     group = rollout.running(goal)
     ready = group.ready if group else 0
     failure = f": {group.failure}" if group and group.failure else ""
     message = f"{goal.name} has {ready} of {goal.replicas} replicas ready{failure}"
-    return _step(rollout, StepKind.WAIT, goal.name, goal.replicas, message, reason=WAITING_FOR_READY)
+    desired = group.desired if group else 0
+    return _step(rollout, StepKind.WAIT, goal.name, desired, message, reason=WAITING_FOR_READY)
 
 
 def _is_lowered(rollout: _Rollout, goal: _Goal) -> bool:
@@ -300,12 +304,17 @@ def _need(rollout: _Rollout, goal: _Goal) -> int:
 
 
 def _lower_what_is_too_much(rollout: _Rollout) -> Step | None:
-    for goal in rollout.goals:
+    lowered = [goal for goal in rollout.goals if _is_lowered(rollout, goal)]
+    for goal in lowered:
         group = rollout.running(goal)
-        if group is not None and group.desired > goal.replicas:
+        if group is None:
+            continue
+        stops = max(0, _serving(group) - goal.replicas)
+        if stops == 0 or rollout.serving - stops >= rollout.replicas:
             message = f"{group.desired} -> {goal.replicas}"
             return _step(rollout, StepKind.SCALE, goal.name, goal.replicas, message)
-    return None
+    behind = [goal for goal in rollout.goals if not rollout.is_ready(goal)]
+    return _wait_for_ready(rollout, behind[0]) if lowered and behind else None
 
 
 def _remove_one_surplus_replica(rollout: _Rollout) -> Step | None:

@@ -6,14 +6,13 @@ shape, on one or several pools. The mix of shapes is chosen here too once there 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from deepseek_planner import cost, remedy
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.digest import digest
-from deepseek_planner.forecast import planned_requests_per_min
+from deepseek_planner.forecast import planned_requests_per_min, replicas_needed
 from deepseek_planner.hardware import CapacityType, Offering
 from deepseek_planner.options import Gate, Known, Option, Request, Wiring, options, request, slowest
 from deepseek_planner.performance import Batch
@@ -266,9 +265,20 @@ def _ruled_out(offering: Offering, deployment: DeploymentInput) -> str:
 def _fleets(
     world: World, asked: Request, option: Option, offerings: list[Offering], rate: float
 ) -> Iterator[Fleet | Rejection]:
-    """Fleets of one option: the best over all pools, and the best of each capacity type."""
+    """Fleets of one option, with headroom where there is money and room for it, else with what the rate needs."""
+    outcomes: list[Fleet | Rejection] = []
+    for needed in dict.fromkeys(_needed(world, asked, option, rate)):
+        outcomes = list(_sized(world, asked, option, offerings, needed=needed, rate=rate))
+        if any(isinstance(outcome, Fleet) for outcome in outcomes):
+            break
+    yield from outcomes
+
+
+def _sized(
+    world: World, asked: Request, option: Option, offerings: list[Offering], *, needed: int, rate: float
+) -> Iterator[Fleet | Rejection]:
+    """Fleets of so many replicas: the best over all pools, and the best of each capacity type."""
     limits = asked.deployment.constraints
-    needed = max(1, limits.min_replicas, _needed(rate, option))
     if needed > limits.max_replicas:
         yield Rejection(
             option.shape.name,
@@ -300,10 +310,18 @@ def _fleets(
         yield outcome if isinstance(outcome, Rejection) else _within_budget(asked, outcome)
 
 
-def _needed(rate_per_min: float, option: Option) -> int:
-    capacity = option.capacity.rate_per_s * 60
-    # A tolerance, or a rate that is exactly what n replicas serve would ask for one more by its last binary digit.
-    return math.ceil(rate_per_min / capacity - 1e-9)
+def _needed(world: World, asked: Request, option: Option, rate_per_min: float) -> tuple[int, int]:
+    """Replicas for the rate, first with the headroom that beside a fleet that serves keeps it from swinging."""
+    deployment, capacity = asked.deployment, option.capacity.rate_per_s * 60
+    fleet = world.snapshot.fleet.of(deployment.key)
+    running = sum(group.desired for group in fleet if group.shape == option.shape)
+    peak, percent = deployment.demand.peak_requests_per_min, world.policy.headroom_percent
+    least = max(1, deployment.constraints.min_replicas)
+    with_headroom, without = (
+        replicas_needed(rate_per_min, capacity, running=runs, peak=peak, headroom_percent=percent)
+        for runs in (running if any(group.ready for group in fleet) else None, None)
+    )
+    return max(least, with_headroom), max(least, without)
 
 
 def _fleet(world: World, asked: Request, option: Option, ranked: list[Offering], needed: int) -> Fleet | Rejection:

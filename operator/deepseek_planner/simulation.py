@@ -18,7 +18,8 @@ def all_steps(snapshot: Snapshot, move: Move) -> tuple[Step, ...]:
         step = next_step(snapshot, move)
         if step is None:
             return tuple(steps)
-        steps.append(step)
+        if not steps or steps[-1] != step:
+            steps.append(step)
         after = settled(snapshot) if step.kind is StepKind.WAIT else applied(snapshot, step)
         if after == snapshot:
             return tuple(steps)

@@ -1,7 +1,8 @@
 """Is a move worth its disruption? The bars it must pass, and the first one that holds it back.
 
-A move for savings passes every bar: measurements that fill their window, savings above the threshold, the
-cooldown, an answer that has settled, and savings that pay for the new engines' cold starts soon enough.
+A move for savings passes every bar: measurements that fill their window, savings above the threshold, room for a
+load that wobbles, the cooldown, an answer that has settled, and savings that pay for the new engines' cold starts
+soon enough.
 A move for capacity waits for nothing when measurements ask for it and the shape stays.
 """
 
@@ -22,6 +23,7 @@ class Hold(StrEnum):
     COOLDOWN = "Cooldown"
     SETTLING = "Settling"
     SAVINGS_BELOW_THRESHOLD = "SavingsBelowThreshold"
+    HEADROOM_TOO_SMALL = "HeadroomTooSmall"
     BREAK_EVEN_TOO_LATE = "BreakEvenTooLate"
 
 
@@ -37,43 +39,80 @@ def held_for_capacity(situation: Situation, difference: Difference) -> Waiting |
     """What more capacity waits for.
 
     On absent measurements the declared demand asks for it, and must have asked for a cooldown long: an outage of
-    the metrics alone moves nothing. Nothing waits while nothing serves.
+    the metrics alone moves nothing. Nothing waits while nothing serves, or where nothing is ever measured.
     """
     if not situation.is_serving:
         return None
-    settle_s = 0.0 if difference.only_grows else situation.policy.settle_s
-    if not situation.is_measured:
-        if not difference.only_grows:
-            return Waiting(Hold.NO_MEASUREMENTS, "nothing measured says that what runs is not enough")
-        settle_s = max(situation.policy.settle_s, situation.deployment.rebalancing.cooldown_s)
-    return _held_for_settling(situation, settle_s)
+    if situation.is_measured:
+        return _held_for_settling(situation, 0.0 if difference.only_grows else situation.policy.settle_s)
+    if not difference.only_grows:
+        return Waiting(Hold.NO_MEASUREMENTS, "nothing measured says that what runs is not enough")
+    outage_s = max(situation.policy.settle_s, situation.deployment.rebalancing.cooldown_s)
+    return _held_for_settling(situation, outage_s if situation.policy.measures else 0.0)
 
 
 def held_for_savings(situation: Situation, difference: Difference) -> Waiting | None:
     """What a cheaper fleet waits for: the first bar that is not passed, None when all are."""
-    deployment, policy = situation.deployment, situation.policy
-    if not situation.is_measured:
-        measured = deployment.measured
-        seen_s = measured.covered_s if measured is not None else 0.0
-        window = f" of {measured.window_s:.0f} s" if measured is not None else ""
-        return Waiting(Hold.NO_MEASUREMENTS, f"{seen_s:.0f} s{window} are measured; less runs only on a full window")
+    return (
+        _held_for_measurements(situation)
+        or _held_for_threshold(situation, difference)
+        or _held_for_headroom(situation)
+        or _held_for_cooldown(situation)
+        or _held_for_settling(situation, situation.policy.settle_s)
+        or _held_for_break_even(situation, difference)
+    )
+
+
+def _held_for_measurements(situation: Situation) -> Waiting | None:
+    if situation.is_measured:
+        return None
+    measured = situation.deployment.measured
+    seen_s = measured.covered_s if measured is not None else 0.0
+    window = f" of {measured.window_s:.0f} s" if measured is not None else ""
+    return Waiting(Hold.NO_MEASUREMENTS, f"{seen_s:.0f} s{window} are measured; less runs only on a full window")
+
+
+def _held_for_threshold(situation: Situation, difference: Difference) -> Waiting | None:
     percent = 100 * difference.saves / situation.usd_per_hour if situation.usd_per_hour else 0.0
-    wanted = deployment.rebalancing.min_savings_percent
-    if percent < wanted:
-        return Waiting(Hold.SAVINGS_BELOW_THRESHOLD, f"saves {percent:.1f} %, minSavingsPercent is {wanted}")
-    if deployment.last_move_at is not None:
-        waited_s = (situation.snapshot.now - deployment.last_move_at).total_seconds()
-        cooldown_s = deployment.rebalancing.cooldown_s
-        if waited_s < cooldown_s:
-            return Waiting(Hold.COOLDOWN, f"the last move was {waited_s:.0f} s ago, cooldown is {cooldown_s:.0f} s")
-    settling = _held_for_settling(situation, policy.settle_s)
-    if settling is not None:
-        return settling
-    pays_back_s = break_even_s(situation, difference)
-    if pays_back_s > policy.break_even_s:
-        text = f"pays for its disruption after {pays_back_s:.0f} s, allowed are {policy.break_even_s:.0f} s"
-        return Waiting(Hold.BREAK_EVEN_TOO_LATE, text)
-    return None
+    wanted = situation.deployment.rebalancing.min_savings_percent
+    if percent >= wanted:
+        return None
+    return Waiting(Hold.SAVINGS_BELOW_THRESHOLD, f"saves {percent:.1f} %, minSavingsPercent is {wanted}")
+
+
+def _held_for_headroom(situation: Situation) -> Waiting | None:
+    """Growing back is not held by anything, so what shrinks must not be about to grow back."""
+    plan = situation.plan
+    if plan is None or plan.prediction is None:
+        return None
+    spare = 1 + situation.policy.headroom_percent / 100
+    peak = situation.deployment.demand.peak_requests_per_min
+    wanted = min(peak, plan.planned_requests_per_min * spare)
+    capacity = plan.prediction.capacity_requests_per_min
+    # A tolerance for a capacity that is exactly what is wanted, but for its last binary digit.
+    if capacity >= wanted * (1 - 1e-9):
+        return None
+    text = f"would serve {capacity:.0f} requests/min, {wanted:.0f} leave room for a load that wobbles"
+    return Waiting(Hold.HEADROOM_TOO_SMALL, text)
+
+
+def _held_for_cooldown(situation: Situation) -> Waiting | None:
+    deployment = situation.deployment
+    if deployment.last_move_at is None:
+        return None
+    waited_s = (situation.snapshot.now - deployment.last_move_at).total_seconds()
+    cooldown_s = deployment.rebalancing.cooldown_s
+    if waited_s >= cooldown_s:
+        return None
+    return Waiting(Hold.COOLDOWN, f"the last move was {waited_s:.0f} s ago, cooldown is {cooldown_s:.0f} s")
+
+
+def _held_for_break_even(situation: Situation, difference: Difference) -> Waiting | None:
+    pays_back_s, allowed_s = break_even_s(situation, difference), situation.policy.break_even_s
+    if pays_back_s <= allowed_s:
+        return None
+    text = f"pays for its disruption after {pays_back_s:.0f} s, allowed are {allowed_s:.0f} s"
+    return Waiting(Hold.BREAK_EVEN_TOO_LATE, text)
 
 
 def break_even_s(situation: Situation, difference: Difference) -> float:

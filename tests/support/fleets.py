@@ -19,6 +19,7 @@ from deepseek_planner.difference import TargetGroup
 from deepseek_planner.hardware import CapacityType, InterNode, IntraNode, Offering
 from deepseek_planner.models import Precision
 from deepseek_planner.plan import (
+    Confidence,
     Constraints,
     DeploymentInput,
     DeploymentKey,
@@ -28,12 +29,13 @@ from deepseek_planner.plan import (
     Fleet,
     Placement,
     Plan,
+    Prediction,
     Rebalancing,
     RebalancingMode,
     Shape,
     Snapshot,
 )
-from deepseek_planner.units import micro_usd
+from deepseek_planner.units import MicroUsd, micro_usd
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 KEY = DeploymentKey("team-a", "chat")
@@ -158,10 +160,13 @@ def snapshot(
 
 
 def plan(
-    *targets: TargetGroup, source: str = "measured"
+    *targets: TargetGroup, source: str = "measured", rate: float = 60.0, capacity: float | None = None
 ) -> tuple[Plan, Mapping[DeploymentKey, tuple[TargetGroup, ...]]]:
-    """A plan with these targets, and the targets by key; without any, nothing is feasible."""
+    """A plan with these targets for ``rate`` requests per minute, and the targets by key; without any, infeasible."""
     placements = tuple(each.placement for each in targets)
-    usd = sum(each.usd_per_hour for each in placements)
-    of = DeploymentPlan(KEY, "deepseek-v3", placements, usd, micro_usd("2"), None, source, 60.0, (), ())
+    usd = MicroUsd(sum(each.usd_per_hour for each in placements))
+    predicted = None
+    if capacity is not None:
+        predicted = Prediction(0.3, 0.02, 100 * rate / capacity, capacity * 10, capacity, Confidence.CALIBRATED, 10, "")
+    of = DeploymentPlan(KEY, "deepseek-v3", placements, usd, micro_usd("2"), predicted, source, rate, (), ())
     return Plan({KEY: of}), {KEY: targets} if targets else {}

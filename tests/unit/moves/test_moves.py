@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from support.fleets import KEY, deployment, group, measured, offering, plan, snapshot, target
+from support.fleets import KEY, deployment, group, lengths, measured, offering, plan, snapshot, target
 
+from deepseek_planner.demand import Demand
 from deepseek_planner.moves import Hold, MoveReason, moves, verdicts
 from deepseek_planner.plan import Policy, RebalancingMode
 from deepseek_planner.units import micro_usd
@@ -87,6 +88,38 @@ def test_an_outage_of_the_metrics_alone_adds_nothing():
     seen = snapshot(group(1), measured=None)
     assert hold(decide(seen, target(2), settled_s=599.0, source="declared")) is Hold.SETTLING
     assert reason(decide(seen, target(2), settled_s=600.0, source="declared")) is MoveReason.DEMAND_HIGH
+
+
+def test_where_nothing_is_ever_measured_the_declared_demand_is_acted_on_at_once():
+    blind = Policy(settle_s=60.0, measures=False)
+    seen = snapshot(group(1), measured=None)
+    assert reason(decide(seen, target(2), settled_s=0.0, source="declared", policy=blind)) is MoveReason.DEMAND_HIGH
+    dearer = decide(seen, target(1, "h200", "20"), source="declared", policy=blind)
+    assert hold(dearer) is Hold.NO_MEASUREMENTS
+
+
+def test_capacity_is_not_waited_for_while_nothing_serves():
+    dead = group(1, ready=0, starting=1)
+    assert reason(decide(snapshot(dead, measured=None), target(2), settled_s=0.0)) is MoveReason.DEMAND_HIGH
+
+
+@pytest.mark.parametrize(("capacity", "held"), [(60.0, True), (65.9, True), (66.0, False), (200.0, False)])
+def test_what_would_grow_back_at_once_does_not_shrink(capacity, held):
+    wanted, by_key = plan(target(1), capacity=capacity)  # planned for 60 requests per minute
+    (verdict,) = verdicts(snapshot(group(2)), wanted, by_key, policy=POLICY, settled_s={KEY: 3600.0})
+    assert (verdict.waiting is not None) is held
+    if held:
+        assert hold(verdict) is Hold.HEADROOM_TOO_SMALL
+        assert (
+            verdict.waiting.message == f"would serve {capacity:.0f} requests/min, 66 leave room for a load that wobbles"
+        )
+
+
+def test_nothing_above_the_declared_peak_is_kept_free():
+    low = deployment(demand=Demand(10.0, 60.0, lengths(500), lengths(100)))
+    wanted, by_key = plan(target(1), capacity=60.0)
+    made = moves(snapshot(group(2), of=low), wanted, by_key, policy=POLICY, settled_s={KEY: 3600.0})
+    assert [move.reason for move in made] == [MoveReason.DEMAND_LOW]
 
 
 def test_fewer_replicas_on_low_demand():
