@@ -16,9 +16,13 @@ SECONDS_PER_DAY = 86_400.0
 
 def usd_per_replica_hour(offering: Offering, shape: Shape) -> MicroUsd:
     """What one replica holds of its nodes, rounded up; the offering's price must be known."""
+    return usd_per_accelerators_hour(offering, shape.accelerators)
+
+
+def usd_per_accelerators_hour(offering: Offering, accelerators: int) -> MicroUsd:
+    """What so many accelerators of the offering cost, rounded up; its price must be known."""
     assert offering.price is not None
-    held = offering.price.usd_per_node_hour * shape.accelerators
-    return MicroUsd(-(-held // offering.gpus_per_node))
+    return MicroUsd(-(-offering.price.usd_per_node_hour * accelerators // offering.gpus_per_node))
 
 
 def usd_per_million_tokens(usd_per_hour: MicroUsd, requests_per_min: float, tokens_per_request: float) -> MicroUsd:

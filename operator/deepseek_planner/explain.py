@@ -74,7 +74,8 @@ def message(rejection: Rejection) -> str:
     """What was refused it, and the dollars where the text does not say them."""
     text = rejection.message
     if rejection.usd_per_hour is not None and "/h" not in text:
-        text += f" (${format_usd(rejection.usd_per_hour)}/h a replica)"
+        unit = "GPU" if rejection.name.endswith("-*") else "replica"
+        text += f" (from ${format_usd(rejection.usd_per_hour)}/h a {unit})"
     return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
 
 
@@ -88,9 +89,28 @@ def summary(planned: DeploymentPlan, most: int = MOST_REJECTIONS) -> tuple[Rejec
     by_accelerator: dict[str, list[Rejection]] = {}
     for rejection in planned.rejections:
         by_accelerator.setdefault(rejection.accelerator, []).append(rejection)
-    lines = {name: _line(name, group) for name, group in by_accelerator.items() if name not in serving}
-    order = sorted(lines, key=lambda name: (-STAGES[lines[name].reason], name))
-    return tuple(lines[name] for name in order)[:most]
+    lines = [_line(name, group) for name, group in by_accelerator.items() if name not in serving]
+    ruled_out = [line for line in lines if line.reason is RejectionReason.NOT_ALLOWED]
+    told = [line for line in lines if line.reason is not RejectionReason.NOT_ALLOWED]
+    told.sort(key=lambda line: (-STAGES[line.reason], line.accelerator))
+    return (*told, *_ruled_out(ruled_out))[:most]
+
+
+def _ruled_out(lines: Sequence[Rejection]) -> list[Rejection]:
+    """What the request itself rules out, in one line per field of ``placement``: it is no news to who wrote it."""
+    fields = sorted({_field(line) for line in lines})
+    return [
+        Rejection(
+            field,
+            RejectionReason.NOT_ALLOWED,
+            "rules out " + ", ".join(sorted(line.accelerator for line in lines if _field(line) == field)),
+        )
+        for field in fields
+    ]
+
+
+def _field(line: Rejection) -> str:
+    return next((word for word in line.message.split() if word.startswith("placement.")), line.name)
 
 
 def alternatives(planned: DeploymentPlan, most: int = MOST_ALTERNATIVES) -> tuple[Alternative, ...]:

@@ -91,6 +91,7 @@ class Quality:
 
 
 UNMEASURED = Quality(loss="Unmeasured", source="")
+NATIVE = Quality(loss="none, the checkpoint's own precision", source="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ class ModelSpec:
     def quality_in(self, precision: Precision) -> Quality:
         """Measured loss against the native precision, which loses nothing."""
         if precision is self.native_precision:
-            return Quality(loss="none: the checkpoint's own precision", source=self.source)
+            return NATIVE
         return self.quality.get(precision, UNMEASURED)
 
     @property

@@ -198,12 +198,12 @@ def _over_budget(name: str, what: str, hourly: MicroUsd, limit: MicroUsd) -> Rej
 
 
 def _priced(rejection: Rejection, shape: Shape | None, offerings: list[Offering]) -> Rejection:
-    """With the accelerator, and what one replica costs on the cheapest of these pools."""
+    """With the accelerator, and what one replica, or one accelerator, costs on the cheapest of these pools."""
     if rejection.accelerator:
         return rejection
     hourly = rejection.usd_per_hour
-    if hourly is None and shape is not None:
-        hourly = min(cost.usd_per_replica_hour(item, shape) for item in offerings)
+    if hourly is None:
+        hourly = min(cost.usd_per_accelerators_hour(item, shape.accelerators if shape else 1) for item in offerings)
     return replace(rejection, accelerator=offerings[0].accelerator, usd_per_hour=hourly)
 
 

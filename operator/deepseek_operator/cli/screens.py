@@ -10,8 +10,18 @@ from collections.abc import Iterator, Sequence
 from deepseek_planner.demand import LatencyTarget
 from deepseek_planner.explain import alternatives, message, summary
 from deepseek_planner.models import ModelSpec
-from deepseek_planner.plan import DeploymentInput, DeploymentPlan, Prediction
+from deepseek_planner.plan import DeploymentInput, DeploymentPlan, Prediction, Rejection, RejectionReason
 from deepseek_planner.units import MicroUsd, format_usd
+
+SAID_BY_MESSAGE = frozenset(
+    {
+        RejectionReason.NOT_ALLOWED,
+        RejectionReason.PRECISION_ILLEGAL,
+        RejectionReason.NO_CHECKPOINT,
+        RejectionReason.TTFT_TOO_HIGH,
+        RejectionReason.TPOT_TOO_HIGH,
+    }
+)
 
 CAPACITY = {"Spot": "spot", "OnDemand": "on-demand", "Reserved": "reserved"}
 
@@ -26,8 +36,14 @@ def plan_screen(asked: DeploymentInput, planned: DeploymentPlan, model: ModelSpe
     if refused:
         width = max(len(item.name) for item in refused)
         lines.append("  refused")
-        lines += [f"   {item.name:<{width}}  {_spaced(str(item.reason))}: {message(item)}" for item in refused]
+        lines += [f"   {item.name:<{width}}  {_refusal(item)}" for item in refused]
     return "\n".join(lines) + "\n"
+
+
+def _refusal(rejection: Rejection) -> str:
+    """The message; with the reason before it where the message does not say it already."""
+    text = message(rejection)
+    return text if rejection.reason in SAID_BY_MESSAGE else f"{_spaced(str(rejection.reason))}: {text}"
 
 
 def _asked(asked: DeploymentInput) -> str:

@@ -1,0 +1,126 @@
+"""``deepseek-operator plan`` as a person meets it: output, exit codes, and what it does not import."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deepseek_operator.cli import plan
+
+ROOT = Path(__file__).resolve().parents[3]
+CASES = ROOT / "tests" / "golden" / "cases"
+POOLS = ROOT / "tests" / "golden" / "pools.yaml"
+REQUEST = (CASES / "v3-cheapest.yaml").read_text(encoding="utf-8")
+
+
+def run(*arguments: str) -> int:
+    parser = argparse.ArgumentParser()
+    plan.add_parser(parser.add_subparsers())
+    return plan.run(parser.parse_args(["plan", *arguments]))
+
+
+def write(folder: Path, text: str, name: str = "request.yaml") -> str:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_table_json_and_yaml_tell_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    case = str(CASES / "v3-cheapest.yaml")
+
+    assert run("-f", case, "--pools", str(POOLS), "-o", "json") == 0
+    as_json = json.loads(capsys.readouterr().out)
+    assert run("-f", case, "--pools", str(POOLS), "-o", "yaml") == 0
+    assert yaml.safe_load(capsys.readouterr().out) == as_json
+    assert run("-f", case, "--pools", str(POOLS)) == 0
+    assert f"${as_json['usdPerHour']}/h" in capsys.readouterr().out
+
+
+def test_without_pools_the_shipped_list_is_used_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("-f", str(CASES / "v3-cheapest.yaml")) == 0
+
+    out = capsys.readouterr().out
+    assert "prices: shipped list" in out
+    assert "2026-07-20" in out
+
+
+def test_an_infeasible_request_exits_3_and_says_what_would_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("-f", str(CASES / "v3-small-budget.yaml"), "--pools", str(POOLS)) == 3
+    assert "would be feasible with: $/h >= " in capsys.readouterr().out
+
+
+def test_bad_input_exits_2_with_every_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (
+        REQUEST.replace("deepseek-v3}", "deepseek-v9}")
+        .replace("expected: 240", "expected: -1")
+        .replace('maxUSDPerHour: "100"', 'maxUSDPerHour: "cheap"')
+    )
+    pools = POOLS.read_text(encoding="utf-8").replace("accelerator: h200", "accelerator: h300")
+
+    assert run("-f", write(tmp_path, text), "--pools", write(tmp_path, pools, "pools.yaml")) == 2
+
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    for field in ("spec.model.name", "requestsPerMinute.expected", "maxUSDPerHour", "spec.accelerator", "h300"):
+        assert field in captured.err
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "no DeepSeekDeployment in there"),
+        ("kind: Pod\n", "no DeepSeekDeployment in there"),
+        ("- 1\n- 2\n", "is not an object"),
+        ("a: [1\n", "is not YAML"),
+        (REQUEST + "---\n" + REQUEST, "stands more than once"),
+    ],
+)
+def test_files_that_hold_no_request_are_refused(
+    text: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("-f", write(tmp_path, text), "--pools", str(POOLS)) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_a_missing_file_and_empty_pools_are_both_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("-f", str(tmp_path / "none.yaml"), "--pools", write(tmp_path, "", "pools.yaml")) == 2
+
+    err = capsys.readouterr().err
+    assert "cannot be read (No such file or directory)" in err
+    assert "neither AcceleratorPools nor Nodes" in err
+
+
+def test_several_deployments_share_the_pools_and_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = REQUEST.replace("name: v3-cheapest", "name: second")
+
+    run("-f", write(tmp_path, REQUEST + "---\n" + other), "--pools", str(POOLS), "-o", "json")
+
+    documents = json.loads(capsys.readouterr().out)
+    assert [item["name"] for item in documents] == ["second", "v3-cheapest"]
+
+
+def test_it_loads_neither_kopf_nor_a_kubernetes_client_nor_solvers() -> None:
+    script = (
+        "import sys; from deepseek_operator.__main__ import main; "
+        f"code = main(['plan', '-f', {str(CASES / 'v3-cheapest.yaml')!r}, '--pools', {str(POOLS)!r}]); "
+        "heavy = {'kopf', 'kubernetes', 'aiohttp', 'numpy', 'highspy', 'prometheus_client', 'torch', 'vllm'}; "
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr); sys.exit(code)"
+    )
+    path = f"{ROOT / 'operator'}{os.pathsep}{ROOT / 'runtime'}"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.strip().splitlines()[-1] == "[]"
