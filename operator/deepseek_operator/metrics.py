@@ -76,14 +76,13 @@ class Metrics:
 
     def _forget_gone(self, report: Report) -> None:
         kept = {(item.key.namespace, item.key.name) for item in report.deployments}
-        labels = {
-            sample.labels["namespace"]: sample.labels
+        seen = {
+            (sample.labels["namespace"], sample.labels["name"])
             for family in self._moves.collect()
             for sample in family.samples
-            if (sample.labels["namespace"], sample.labels["name"]) not in kept
         }
-        for found in labels.values():
-            self._moves.remove_by_labels({"namespace": found["namespace"], "name": found["name"]})
+        for namespace, name in seen - kept:
+            self._moves.remove_by_labels({"namespace": namespace, "name": name})
 
 
 class _Reported(Collector):

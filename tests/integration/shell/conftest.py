@@ -13,15 +13,18 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from support import objects
 from support.cluster import ROOT, Cluster, Refused, until
+from support.tunnel import Tunnel
 
 from deepseek_operator.client import PERMISSIONS
 from deepseek_operator.world import Kind
@@ -74,11 +77,22 @@ def rights(cluster, namespace):
 
 
 @pytest.fixture
-def kubeconfig(cluster, rights, tmp_path):
-    """The operator's own kubeconfig: the given cluster, its own identity."""
-    document = yaml.safe_load(Path(cluster.kubeconfig).read_text())
-    context = next(item for item in document["contexts"] if item["name"] == document["current-context"])["context"]
-    server = next(item for item in document["clusters"] if item["name"] == context["cluster"])
+def tunnel(cluster):
+    """The operator's only way to the API server, for tests that cut it."""
+    address = urlsplit(_server(cluster)["cluster"]["server"])
+    if address.hostname != "127.0.0.1":
+        pytest.skip("the API server's certificate is for another name than the tunnel's, 127.0.0.1")
+    with Tunnel(address.hostname, address.port) as made:
+        yield made
+
+
+@pytest.fixture
+def kubeconfig(cluster, rights, tmp_path, request):
+    """The operator's own kubeconfig: its own identity, and where the test has a tunnel the way through it."""
+    server = _server(cluster)
+    if "tunnel" in request.fixturenames:
+        through = f"https://127.0.0.1:{request.getfixturevalue('tunnel').port}"
+        server = {**server, "cluster": {**server["cluster"], "server": through}}
     made = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -90,6 +104,13 @@ def kubeconfig(cluster, rights, tmp_path):
     path = tmp_path / "kubeconfig"
     path.write_text(yaml.safe_dump(made))
     return path
+
+
+def _server(cluster):
+    """The cluster of the given kubeconfig's current context."""
+    document = yaml.safe_load(Path(cluster.kubeconfig).read_text())
+    context = next(item for item in document["contexts"] if item["name"] == document["current-context"])["context"]
+    return next(item for item in document["clusters"] if item["name"] == context["cluster"])
 
 
 class Operator:
@@ -123,9 +144,11 @@ class Operator:
                 cwd=log.parent,
             )
 
-    def ask(self, path: str) -> tuple[int, str]:
+    def ask(self, path: str, body: bytes | None = None, **headers: str) -> tuple[int, str]:
+        """GET, or POST a body; status 0: nobody answers."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data=body, headers=headers)
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=5) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
