@@ -94,8 +94,8 @@ class Windows:
 
     window_s: float = 900.0
     """Over which utilization and cost are averaged; a burn's two windows are made of it."""
-    waste_for_s: float = 600.0
-    """How long money must be wasted."""
+    waste_for_s: float = 900.0
+    """How long money must be wasted: a whole window, since a rate over one that is not full yet is too low."""
     harm_for_s: float = 120.0
     """How long requests must suffer."""
     keep_firing_s: float = 300.0

@@ -150,8 +150,14 @@ def test_waste_must_last_and_a_fired_alert_stays_for_a_while(tmp_path):
         high = samples(500, counts=True, minutes=50, start=50 * 60 * 41)
         series[f'deepseek_tokens_total{{{WHO}, direction="{direction}"}}'] = f"{low} {high}"
     low = frozenset({"UtilizationLow"})
-    # It is active from the first rate (1 min), fires 10 min later, ends when the load is back and 5 min have passed.
-    check(tmp_path, series, {10: frozenset(), 12: low, 40: low, 45: low, 52: frozenset()})
+    # It is active from the first rate (1 min), fires 15 min later, ends when the load is back and 5 min have passed.
+    check(tmp_path, series, {15: frozenset(), 17: low, 40: low, 45: low, 52: frozenset()})
+
+
+def test_a_load_that_has_just_begun_is_not_taken_for_a_low_one(tmp_path):
+    load = Load(tokens_per_s=350, usd_per_hour=1.5)
+    steady = {key: samples(value, counts=counts, minutes=90) for key, (value, counts) in load.series().items()}
+    check(tmp_path, steady, {minute: frozenset() for minute in range(1, 30)})
 
 
 def test_an_alert_says_who_what_and_where_to_read_on(tmp_path):

@@ -101,7 +101,7 @@ def test_windows_can_be_shortened_together():
         assert (rule["for"], rule["keep_firing_for"]) == ("10s", "20s")
         assert "15m" not in rule["expr"]
         assert rule["annotations"]["runbook_url"] == f"https://wiki/x/{rule['alert']}.md"
-    assert alert_rules.rule_file()["groups"][0]["rules"][0]["for"] == "10m"
+    assert alert_rules.rule_file()["groups"][0]["rules"][0]["for"] == "15m"
 
 
 def test_the_rule_file_is_the_rules():
