@@ -9,7 +9,6 @@ from typing import Any
 from deepseek_operator.view import View, cut, duration, fleet_usd_per_hour, summary, timestamp
 from deepseek_planner.demand import LatencyTarget, Measured, Objectives
 from deepseek_planner.errors import Problem
-from deepseek_planner.plan import DeploymentPlan
 from deepseek_planner.rollout import StepKind
 from deepseek_planner.units import format_usd
 
@@ -68,7 +67,7 @@ def _ready(view: View) -> Iterator[_Claim]:
     if view.refusal:
         yield serves, view.refusal.reason, view.refusal.message
     if view.plan and not view.plan.is_feasible:
-        yield serves, "NoFeasiblePlan", _infeasible(view.plan)
+        yield serves, "NoFeasiblePlan", _infeasible(view)
     if view.is_paused:
         yield serves, "Paused", "spec.paused is true: what runs keeps serving, nothing is changed"
     if view.failure and view.ready < max(1, planned):
@@ -114,7 +113,7 @@ def _planned(view: View) -> _Claim:
     if view.plan is None:
         return None, "PlanningFailed", view.refusal.message if view.refusal else "not planned yet"
     if not view.plan.is_feasible:
-        return False, "NoFeasiblePlan", _infeasible(view.plan)
+        return False, "NoFeasiblePlan", _infeasible(view)
     price = f"${format_usd(view.plan.usd_per_hour)}/h"
     return True, "Planned", f"{summary(view.plan.placements, ())}: {price}, for the {view.plan.demand_source} demand"
 
@@ -157,10 +156,26 @@ def _missed(measured: Measured, objectives: Objectives) -> list[str]:
     return found
 
 
-def _infeasible(plan: DeploymentPlan) -> str:
-    change = f"would be feasible: {plan.smallest_change}" if plan.smallest_change else ""
+def _infeasible(view: View) -> str:
+    """What was asked, field by field, and the smallest change that would do."""
+    assert view.plan is not None
+    plan = view.plan
     first = f"{plan.rejections[0].name}: {plan.rejections[0].message}" if plan.rejections else "no pool can be used"
-    return change or first
+    remedy = f"would be feasible: {plan.smallest_change}" if plan.smallest_change else first
+    return f"nothing offered meets {_asked(view.input.objectives)}; {remedy}" if view.input else remedy
+
+
+def _asked(objectives: Objectives) -> str:
+    """The objectives with their values: ``timeToFirstToken p95 1s, maxUSDPerHour 60.00``."""
+    targets = (
+        ("timeToFirstToken", objectives.time_to_first_token),
+        ("timePerOutputToken", objectives.time_per_output_token),
+    )
+    asked = [f"{name} p{target.percentile} {duration(target.limit_s)}" for name, target in targets if target]
+    asked.append(f"maxUSDPerHour {format_usd(objectives.max_usd_per_hour)}")
+    if objectives.max_usd_per_million_tokens is not None:
+        asked.append(f"maxUSDPerMillionTokens {format_usd(objectives.max_usd_per_million_tokens)}")
+    return ", ".join(asked)
 
 
 def _problems(problems: Sequence[Problem]) -> str:

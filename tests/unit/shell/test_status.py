@@ -153,7 +153,10 @@ def test_every_problem_is_in_the_message():
 
 def test_an_infeasible_request_is_told_what_would_be_feasible():
     found = conditions(view(plan=planned(placements=(), smallest_change="TTFT >= 1.4 s")))
-    assert found["Planned"]["message"] == "would be feasible: TTFT >= 1.4 s"
+    asked, _, remedy = found["Planned"]["message"].partition("; ")
+    assert remedy == "would be feasible: TTFT >= 1.4 s"
+    assert asked.startswith("nothing offered meets timeToFirstToken p95 5s")
+    assert asked.endswith("maxUSDPerHour 1.00")
 
 
 def test_over_budget_counts_everything_that_is_paid_for():
