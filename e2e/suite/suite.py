@@ -42,7 +42,7 @@ class Suite:
 
     # --- resources -----------------------------------------------------------------------------------------------
 
-    def fill(self, name: str, **more: object) -> str:
+    def fill(self, file: str, **more: object) -> str:
         """A manifest with the names of this run."""
         variables = {
             "system": SYSTEM,
@@ -56,7 +56,7 @@ class Suite:
             "runtime_image": self.images.runtime,
             "prometheus_image": self.images.prometheus,
         }
-        return manifest(name, {**variables, **more})
+        return manifest(file, {**variables, **more})
 
     @property
     def hostname(self) -> str:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 
-from suite.parts.gitops import versions
+from suite.parts.gitops import quiet, versions
 from suite.suite import Suite
 
 
 def run(suite: Suite) -> None:
     """Leave the cluster alone and look at who wrote what."""
-    time.sleep(15)  # what was done before has been reported
     seconds = suite.options.idle_seconds
-    before = versions(suite)
+    before = quiet(suite)
     start = suite.audit.mark() if suite.audit else 0
     with suite.progress.step(f"{seconds} idle seconds"):
         time.sleep(seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from suite import install
 from suite.load import Load, all_answered
 from suite.progress import StepFailedError, wait_until
 from suite.suite import TINY, WORK, Suite
@@ -16,10 +17,13 @@ def run(suite: Suite) -> None:
     load = Load(suite, "load", options.requests, options.rate)
     with progress.step("requests begin"):
         load.start()
-        wait_until("tokens are metered", lambda: "" if _tokens(suite) else "none yet", seconds=90)
+    # Not earlier: until here nothing was measured, so nothing was scaled down, and no alert could fire.
+    install.monitoring(suite)
+    with progress.step("tokens are metered"):
+        wait_until("tokens", lambda: "" if _tokens(suite) else "none yet", seconds=90)
     with progress.step("Prometheus fires, Alertmanager wakes the operator"):
         wait_until("an alert about the deployment", lambda: "" if alerts(suite) else "none firing", seconds=120)
-        progress.say(f"    firing: {alerts(suite)}")
+        progress.check("both engines serve until the alert", len(suite.serving()) == 2, alerts(suite))
         wait_until("the webhook took it", lambda: "" if _received(suite) else "none received", seconds=60)
     with progress.step("rebalance from two engines to one"):
         wait_until("one engine is left", lambda: suite.settled(replicas=1), seconds=120)
