@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import sys
 from pathlib import Path
 
 from deepseek_operator.cli import plan
@@ -42,3 +43,6 @@ def write() -> None:
 
 if __name__ == "__main__":
     write()
+    sys.stdout.write(
+        f"wrote {len(CASES) * len(OUTPUTS)} files in {HERE / 'cases'}; look at git diff before you commit\n"
+    )
