@@ -48,7 +48,9 @@ CASES = (
         "an unknown accelerator", replace(r"allow: \[cpu\]", "allow: [h9000]"), ["accelerators.allow", "h9000", "h100"]
     ),
     Case(
-        "two limits that contradict", replace("minReplicas: 1", "minReplicas: 4"), ["minReplicas", "maxReplicas", "4|3"]
+        "two limits that contradict",
+        replace("minReplicas: 1", "minReplicas: 4"),
+        ["minReplicas", "maxReplicas", "lower minReplicas or raise maxReplicas"],
     ),
     Case("absent weights", replace("path: tiny", "path: nowhere"), ["/weights/nowhere", "path|weights"]),
 )
@@ -90,8 +92,9 @@ def tell(suite: Suite, case: Case, text: str) -> str:
         return f"does not say {missing}: {told}" if missing else ""
 
     wait_until(f"{case.name}: the status says so", silent, seconds=120)
-    conditions = suite.conditions()
-    return f"Ready={conditions['Ready']['status']} {conditions['Ready']['reason']}: {conditions['Ready']['message']}"
+    conditions = suite.status()["conditions"]
+    told = [c for c in conditions if re.search(case.says[0], c["message"])] or conditions
+    return f"{told[0]['type']}={told[0]['status']} {told[0]['reason']}: {told[0]['message']}"
 
 
 ASK = """
