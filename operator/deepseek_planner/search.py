@@ -314,7 +314,13 @@ def _needed(world: World, asked: Request, option: Option, rate_per_min: float) -
     """Replicas for the rate, first with the headroom that beside a fleet that serves keeps it from swinging."""
     deployment, capacity = asked.deployment, option.capacity.rate_per_s * 60
     fleet = world.snapshot.fleet.of(deployment.key)
-    running = sum(group.desired for group in fleet if group.shape == option.shape)
+    # Of two groups in one pool one replaces the other: the surge of a move is not what runs.
+    by_pool: dict[tuple[str, CapacityType], int] = {}
+    for group in fleet:
+        if group.shape == option.shape:
+            place = group.pool, group.capacity_type
+            by_pool[place] = max(group.desired, by_pool.get(place, 0))
+    running = sum(by_pool.values())
     peak, percent = deployment.demand.peak_requests_per_min, world.policy.headroom_percent
     least = max(1, deployment.constraints.min_replicas)
     with_headroom, without = (

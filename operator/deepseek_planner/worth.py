@@ -3,7 +3,7 @@
 A move for savings passes every bar: measurements that fill their window, savings above the threshold, room for a
 load that wobbles, the cooldown, an answer that has settled, and savings that pay for the new engines' cold starts
 soon enough.
-A move for capacity waits for nothing when measurements ask for it and the shape stays.
+A move for capacity waits for nothing when measurements ask for it.
 """
 
 from __future__ import annotations
@@ -41,10 +41,8 @@ def held_for_capacity(situation: Situation, difference: Difference) -> Waiting |
     On absent measurements the declared demand asks for it, and must have asked for a cooldown long: an outage of
     the metrics alone moves nothing. Nothing waits while nothing serves, or where nothing is ever measured.
     """
-    if not situation.is_serving:
+    if situation.is_measured or not situation.is_serving:
         return None
-    if situation.is_measured:
-        return _held_for_settling(situation, 0.0 if difference.only_grows else situation.policy.settle_s)
     if not difference.only_grows:
         return Waiting(Hold.NO_MEASUREMENTS, "nothing measured says that what runs is not enough")
     outage_s = max(situation.policy.settle_s, situation.deployment.rebalancing.cooldown_s)
