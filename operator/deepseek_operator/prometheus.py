@@ -34,11 +34,11 @@ MOST_BYTES = 16 << 20
 
 BY = "sum by (namespace, name)"
 QUERIES: Mapping[str, str] = {
-    # How much of the window has data: its steps for which an engine was seen shortly before. Short gaps count as
-    # covered, since counters go on counting in them.
+    # How much of the window says something about the demand: its steps for which an engine was ready shortly
+    # before. While all of them start, nobody can send a request. Short gaps count as covered, since counters go on
+    # counting in them.
     "covered_s": (
-        "count_over_time((count by (namespace, name) (count_over_time(deepseek_tokens_total[{gap}])))"
-        "[{window}:{step}]) * {step_s}"
+        "count_over_time((" + BY + " (max_over_time(deepseek_engine_ready[{gap}])) > 0)[{window}:{step}]) * {step_s}"
     ),
     # Arrivals, however they ended: a request that was turned away is demand too.
     "requests_per_min": BY + " (rate(deepseek_requests_total[{window}])) * 60",
