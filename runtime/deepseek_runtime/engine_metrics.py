@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client.core import Metric
@@ -26,12 +27,13 @@ RELAYED: Mapping[str, str] = {
     "vllm:request_prompt_tokens": "sum",
     "vllm:request_generation_tokens": "sum",
 }
-_OURS = frozenset({"engine", "model_name"})
-_PROMPT, _COMPUTED, _OUTPUT = (
-    "vllm:request_prompt_tokens_sum",
-    "vllm:request_prefill_kv_computed_tokens_sum",
-    "vllm:request_generation_tokens_sum",
-)
+_VLLMS_OWN = frozenset({"engine", "model_name"})
+_PROMPT_LENGTHS, _OUTPUT_LENGTHS = "vllm:request_prompt_tokens", "vllm:request_generation_tokens"
+_PROMPT, _OUTPUT = f"{_PROMPT_LENGTHS}_sum", f"{_OUTPUT_LENGTHS}_sum"
+_COMPUTED = "vllm:request_prefill_kv_computed_tokens_sum"
+
+_Key = tuple[str, tuple[tuple[str, str], ...]]
+"""A sample's name and those of its labels that are shown."""
 
 
 class EngineMetrics:
@@ -61,26 +63,60 @@ class EngineMetrics:
         """Running and waiting."""
         return self._sums.get("vllm:num_requests_running", 0.0) + self._sums.get("vllm:num_requests_waiting", 0.0)
 
-    def relay(self, labels: Mapping[str, str]) -> Iterator[Metric]:
-        """The shown series, several engines of one replica added up, with ``labels`` in place of vLLM's own."""
+    def family(self, name: str) -> Metric | None:
+        return self._families.get(name)
+
+
+class Relay:
+    """The shown series under the pod's labels, several engines of one replica added up.
+
+    Demand is measured by the histograms of request lengths, so the pod's own requests are taken out of those.
+    Counts never fall: a request of our own may be noted before the engine counts it, or after.
+    """
+
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        self._labels = labels
+        self._own: dict[str, Counter[int]] = {_PROMPT_LENGTHS: Counter(), _OUTPUT_LENGTHS: Counter()}
+        self._shown: dict[_Key, float] = {}
+
+    def asked_ourselves(self, tokens: Tokens) -> None:
+        """One request of our own, with what the engine counts for it."""
+        self._own[_PROMPT_LENGTHS][int(tokens.input + tokens.cached)] += 1
+        self._own[_OUTPUT_LENGTHS][int(tokens.output)] += 1
+
+    def show(self, engine: EngineMetrics) -> Iterator[Metric]:
         for name, rule in RELAYED.items():
-            if family := self._families.get(name):
-                yield _relabel(family, labels, rule)
+            if family := engine.family(name):
+                yield self._relabel(family, rule)
+
+    def _relabel(self, family: Metric, rule: str) -> Metric:
+        relabelled = Metric(family.name, family.documentation, family.type)
+        own = self._own.get(family.name)
+        for key, value in _combine(family, rule).items():
+            name, kept = key
+            shown = value
+            if own is not None:
+                shown = self._shown[key] = max(self._shown.get(key, 0.0), value - _share(own, name, dict(kept)))
+            relabelled.add_sample(name, {**self._labels, **dict(kept)}, shown)
+        return relabelled
 
 
-def _relabel(family: Metric, labels: Mapping[str, str], rule: str) -> Metric:
-    values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+def _combine(family: Metric, rule: str) -> dict[_Key, float]:
+    values: dict[_Key, float] = {}
     for sample in family.samples:
-        if sample.name.endswith("_created"):
-            continue
-        kept = tuple((name, value) for name, value in sample.labels.items() if name not in _OURS)
-        before = values.get((sample.name, kept))
+        key = sample.name, tuple((name, value) for name, value in sample.labels.items() if name not in _VLLMS_OWN)
+        before = values.get(key)
         combined = [sample.value] if before is None else [before, sample.value]
-        values[sample.name, kept] = max(combined) if rule == "max" else sum(combined)
-    relabelled = Metric(family.name, family.documentation, family.type)
-    for (name, kept), value in values.items():
-        relabelled.add_sample(name, {**labels, **dict(kept)}, value)
-    return relabelled
+        values[key] = max(combined) if rule == "max" else sum(combined)
+    return values
+
+
+def _share(own: Counter[int], sample: str, labels: Mapping[str, str]) -> float:
+    """What requests of these lengths add to one sample of their histogram."""
+    if sample.endswith("_sum"):
+        return float(sum(length * count for length, count in own.items()))
+    bound = float(labels.get("le", "inf"))
+    return float(sum(count for length, count in own.items() if length <= bound))
 
 
 def histogram_samples(

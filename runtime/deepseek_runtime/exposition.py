@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from deepseek_runtime import shared_state as slots
-from deepseek_runtime.engine_metrics import EngineMetrics, histogram_samples
+from deepseek_runtime.engine_metrics import EngineMetrics, Relay, histogram_samples
 from deepseek_runtime.launchspec import LaunchSpec
-from deepseek_runtime.metering import DIRECTIONS, STATES, Meter
+from deepseek_runtime.metering import DIRECTIONS, STATES, Meter, Tokens
 from deepseek_runtime.shared_state import SharedState
 
 _OUTCOMES = {
@@ -39,10 +39,16 @@ class Exposition:
     def __init__(self, spec: LaunchSpec, meter: Meter, state: SharedState, cold_start: Mapping[str, float]) -> None:
         self._labels = labels(spec)
         self._meter, self._state, self._cold_start = meter, state, cold_start
+        self._relay = Relay(self._labels)
         self.engine: EngineMetrics | None = None
         self.ready = False
         self.follows = False
         """Part of a replica whose leader shows everything."""
+
+    def asked_ourselves(self, tokens: Tokens) -> None:
+        """A request of the pod's own: it is neither served nor demand."""
+        self._meter.asked_ourselves(tokens)
+        self._relay.asked_ourselves(tokens)
 
     def describe(self) -> list[Metric]:
         """Nothing in advance: names are fixed, and collecting needs a scrape."""
@@ -59,7 +65,7 @@ class Exposition:
             self._add(cold, phase, seconds)
         yield cold
         if self.engine is not None:
-            yield from self.engine.relay(self._labels)
+            yield from self._relay.show(self.engine)
 
     def _served(self) -> Iterator[Metric]:
         text = "Tokens of finished requests: input computed, cached prompt tokens, output. Served is their sum."

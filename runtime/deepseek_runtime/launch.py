@@ -177,8 +177,8 @@ class Supervisor:
         await self._launch(checkpoint)
         watch.done("engine")
         if not self._follows:
-            meter = self._account.meter
-            await health.gate(self._client, self.spec, checkpoint.directory, asked=meter.asked_ourselves, say=say)
+            asked = self.exposition.asked_ourselves
+            await health.gate(self._client, self.spec, checkpoint.directory, asked=asked, say=say)
             watch.done("warmup")
 
     async def _launch(self, checkpoint: weights.Checkpoint) -> None:
@@ -231,7 +231,7 @@ class Supervisor:
         if not self._watch.wants_probe(in_flight=in_flight):
             return
         try:
-            self._account.meter.asked_ourselves(await self._client.generate_one("ping", timeout_s=_PROBE_TIMEOUT_S))
+            self.exposition.asked_ourselves(await self._client.generate_one("ping", timeout_s=_PROBE_TIMEOUT_S))
         except EngineError as error:
             self._check_alive()
             raise Failure(Reason.ENGINE_STUCK, f"an idle engine did not generate one token: {error}") from None

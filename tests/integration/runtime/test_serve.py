@@ -43,6 +43,10 @@ def stream(engine: Engine, tokens: int) -> tuple[int, int, bool]:
 
 def test_it_was_checked_against_the_reference(engine: Engine) -> None:
     assert "check: generated a token; mean |logprob - reference| = 0.0" in engine.log
+    metrics = engine.metrics()
+    assert metrics["vllm:generation_tokens_total"] >= 2  # the check itself, which is neither served nor demand
+    assert metrics["vllm:request_prompt_tokens_count"] == metrics["vllm:request_prompt_tokens_sum"] == 0
+    assert metrics['deepseek_tokens_total{direction="input"}'] == 0
 
 
 def test_it_answers_a_chat_and_meters_what_it_answered(engine: Engine) -> None:

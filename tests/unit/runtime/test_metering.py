@@ -7,7 +7,7 @@ import pytest
 from support.launch_specs import launch_spec
 
 from deepseek_runtime import shared_state as slots
-from deepseek_runtime.engine_metrics import EngineMetrics
+from deepseek_runtime.engine_metrics import EngineMetrics, Relay
 from deepseek_runtime.exposition import Exposition
 from deepseek_runtime.metering import Meter, Tokens
 from deepseek_runtime.pricing import Price, PriceFile, parse
@@ -150,13 +150,34 @@ def test_the_engines_own_counts_are_read() -> None:
 
 
 def test_only_the_whitelist_is_relayed_and_under_our_labels() -> None:
-    samples = [sample for family in EngineMetrics(VLLM).relay({"name": "chat"}) for sample in family.samples]
+    samples = [sample for family in Relay({"name": "chat"}).show(EngineMetrics(VLLM)) for sample in family.samples]
     values = {(sample.name, *sorted(sample.labels.items())): sample.value for sample in samples}
     assert values["vllm:num_requests_running", ("name", "chat")] == 5
     assert values["vllm:kv_cache_usage_perc", ("name", "chat")] == 0.5
     assert values["vllm:request_success_total", ("finished_reason", "stop"), ("name", "chat")] == 4
     assert values["vllm:request_prompt_tokens_bucket", ("le", "+Inf"), ("name", "chat")] == 4
     assert not [name for name, *_ in values if "flops" in name or "python" in name or "created" in name]
+
+
+def shown(relay: Relay, text: str) -> dict[str, float]:
+    samples = [sample for family in relay.show(EngineMetrics(text)) for sample in family.samples]
+    return {sample.name + sample.labels.get("le", ""): sample.value for sample in samples}
+
+
+def test_what_the_pod_asked_itself_is_no_demand_and_counts_never_fall() -> None:
+    relay = Relay({})
+    first = shown(relay, VLLM)
+    relay.asked_ourselves(Tokens(input=100, output=1))
+    assert shown(relay, VLLM) == first  # noted before the engine counted it
+    after = VLLM
+    for before, now in (("_sum{engine=\"0\",model_name=\"m\"} 400.0", "_sum{engine=\"0\",model_name=\"m\"} 500.0"),
+                        ("_count{engine=\"0\",model_name=\"m\"} 4.0", "_count{engine=\"0\",model_name=\"m\"} 5.0"),
+                        ("le=\"+Inf\",model_name=\"m\"} 4.0", "le=\"+Inf\",model_name=\"m\"} 5.0")):  # fmt: skip
+        assert before in after
+        after = after.replace(before, now)
+    later = shown(relay, after)
+    for name in ("_sum", "_count", "_bucket+Inf"):
+        assert later["vllm:request_prompt_tokens" + name] == first["vllm:request_prompt_tokens" + name]
 
 
 def test_every_series_carries_the_labels_that_are_api(tmp_path: Path) -> None:
