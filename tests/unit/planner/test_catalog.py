@@ -126,7 +126,7 @@ def test_quality_of_a_precision_is_sourced_or_called_unmeasured() -> None:
     facts = catalog.load()
 
     assert facts.model("deepseek-r1").quality_in(Precision.FP4).source
-    assert facts.model("deepseek-v3.1").quality_in(Precision.INT4) == UNMEASURED
+    assert facts.model("deepseek-v3.1").quality_in(Precision.FP4) == UNMEASURED
     assert facts.model("deepseek-v3").quality_in(Precision.FP8).loss.startswith("none")
 
 
