@@ -21,11 +21,6 @@ class Supply:
             more = max(0, min(offering.max_nodes, MOST_NODES) - len(existing))
             self._free[offering.pool] = existing + [offering.gpus_per_node] * more
 
-    def copy(self) -> Supply:
-        other = Supply(())
-        other._free = {pool: list(free) for pool, free in self._free.items()}
-        return other
-
     def replicas(self, offering: Offering, shape: Shape) -> int:
         """Replicas of the shape that the pool still has room for."""
         free = self._free[offering.pool]

@@ -1,0 +1,280 @@
+"""Replicas of one option over pools: how many, on which pools, and within the budget.
+
+A fleet is homogeneous: one shape, on one or several pools, cheapest first, spot up to its share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from deepseek_planner import cost
+from deepseek_planner.forecast import planned_requests_per_min, replicas_needed
+from deepseek_planner.hardware import CapacityType, Offering
+from deepseek_planner.options import Option, Request
+from deepseek_planner.plan import DeploymentInput, Placement, Policy, Rejection, RejectionReason, Snapshot
+from deepseek_planner.supply import Supply
+from deepseek_planner.units import MicroUsd, format_usd
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """What deployments share: pools that empty as one after the other takes its part, and what runs already."""
+
+    snapshot: Snapshot
+    policy: Policy
+    supply: Supply
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Replicas of one option over pools: feasible in itself, not yet weighed against budgets."""
+
+    option: Option
+    parts: tuple[tuple[Offering, int], ...]
+    usd_per_hour: MicroUsd
+    expected_usd_per_hour: MicroUsd
+    """With what interruptions lose: offers are compared by this."""
+    usd_per_million_tokens: MicroUsd
+
+    @property
+    def replicas(self) -> int:
+        return sum(count for _, count in self.parts)
+
+    @property
+    def capacity_type(self) -> CapacityType:
+        """Of most replicas; the first of equals."""
+        return max(self.parts, key=lambda part: part[1])[0].capacity_type
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """Total order: cheapest; of equals the smallest, the least lossy, the surest and the roomiest; then by name.
+
+        No tie is left to chance, so equal snapshots have equal plans.
+        """
+        option = self.option
+        return (
+            self.expected_usd_per_hour,
+            self.usd_per_hour,
+            self.replicas * option.shape.accelerators,
+            option.loss_rank,
+            option.correction.margin_percent,
+            -round(option.capacity.rate_per_s * self.replicas, 6),
+            option.shape.name,
+            tuple((offering.pool, count) for offering, count in self.parts),
+        )
+
+
+def fleets(
+    market: Market, asked: Request, option: Option, offerings: list[Offering], rate: float
+) -> Iterator[Fleet | Rejection]:
+    """Fleets of one option, with headroom where there is money and room for it, else with what the rate needs."""
+    outcomes: list[Fleet | Rejection] = []
+    for needed in dict.fromkeys(_needed(market, asked, option, rate)):
+        outcomes = list(_sized(market, asked, option, offerings, needed=needed, rate=rate))
+        if any(isinstance(outcome, Fleet) for outcome in outcomes):
+            break
+    yield from outcomes
+
+
+def _sized(
+    market: Market, asked: Request, option: Option, offerings: list[Offering], *, needed: int, rate: float
+) -> Iterator[Fleet | Rejection]:
+    """Fleets of so many replicas: the best over all pools, and the best of each capacity type."""
+    limits = asked.deployment.constraints
+    if needed > limits.max_replicas:
+        yield Rejection(
+            option.shape.name,
+            RejectionReason.TOO_MANY_REPLICAS,
+            f"{needed} replicas needed for {rate:g} requests/min, scaling.maxReplicas is {limits.max_replicas}",
+            needed,
+            limits.max_replicas,
+            "replicas",
+        )
+        return
+    start = market.policy.engine_start_s
+
+    def value(offering: Offering) -> tuple[int, str]:
+        nominal = cost.usd_per_replica_hour(offering, option.shape)
+        overhead = cost.spot_overhead(offering, option.shape, engine_start_s=start)
+        return cost.expected_usd_per_hour(nominal, overhead), offering.pool
+
+    ranked = sorted(offerings, key=value)
+    groups = [ranked] + [[item for item in ranked if item.capacity_type is kind] for kind in CapacityType]
+    seen: set[tuple[tuple[str, int], ...]] = set()
+    for group in groups:
+        if not group:
+            continue
+        outcome = _fleet(market, asked, option, group, needed)
+        key = tuple((item.pool, count) for item, count in outcome.parts) if isinstance(outcome, Fleet) else ()
+        if key in seen:
+            continue
+        seen.add(key)
+        yield outcome if isinstance(outcome, Rejection) else _within_budget(asked, outcome)
+
+
+def _needed(market: Market, asked: Request, option: Option, rate_per_min: float) -> tuple[int, int]:
+    """Replicas for the rate, first with the headroom that beside a fleet that serves keeps it from swinging."""
+    deployment, capacity = asked.deployment, option.capacity.rate_per_s * 60
+    fleet = market.snapshot.fleet.of(deployment.key)
+    # Of two groups in one pool one replaces the other: the surge of a move is not what runs.
+    by_pool: dict[tuple[str, CapacityType], int] = {}
+    for group in fleet:
+        if group.shape == option.shape:
+            place = group.pool, group.capacity_type
+            by_pool[place] = max(group.desired, by_pool.get(place, 0))
+    running = sum(by_pool.values())
+    peak, percent = deployment.demand.peak_requests_per_min, market.policy.headroom_percent
+    least = max(1, deployment.constraints.min_replicas)
+    with_headroom, without = (
+        replicas_needed(rate_per_min, capacity, running=runs, peak=peak, headroom_percent=percent)
+        for runs in (running if any(group.ready for group in fleet) else None, None)
+    )
+    return max(least, with_headroom), max(least, without)
+
+
+def _fleet(market: Market, asked: Request, option: Option, ranked: list[Offering], needed: int) -> Fleet | Rejection:
+    """Fill the cheapest pools first, spot up to its share."""
+    limits, shape = asked.deployment.constraints, option.shape
+    spot_left = needed * limits.max_spot_percent // 100
+    parts: list[tuple[Offering, int]] = []
+    missing, room, spot_refused = needed, 0, 0
+    for offering in ranked:
+        fits = market.supply.replicas(offering, shape)
+        room += fits
+        count = min(missing, fits)
+        if offering.capacity_type is CapacityType.SPOT:
+            allowed = min(count, spot_left)
+            spot_refused += count - allowed
+            spot_left -= allowed
+            count = allowed
+        if count:
+            parts.append((offering, count))
+            missing -= count
+    if missing:
+        return _missing(
+            option, ranked, needed=needed, room=room, spot_refused=spot_refused, percent=limits.max_spot_percent
+        )
+    hourly = MicroUsd(sum(count * cost.usd_per_replica_hour(offering, shape) for offering, count in parts))
+    start = market.policy.engine_start_s
+    expected = sum(
+        cost.expected_usd_per_hour(
+            MicroUsd(count * cost.usd_per_replica_hour(offering, shape)),
+            cost.spot_overhead(offering, shape, engine_start_s=start),
+        )
+        for offering, count in parts
+    )
+    return Fleet(
+        option,
+        tuple(parts),
+        hourly,
+        MicroUsd(expected),
+        _per_million(asked, hourly, served_requests_per_min(asked.deployment)),
+    )
+
+
+def served_requests_per_min(deployment: DeploymentInput) -> float:
+    """The rate that dollars per token are stated at: measured where it is, else as expected."""
+    _, source = planned_requests_per_min(deployment.demand, deployment.measured)
+    measured = deployment.measured
+    if source == "measured" and measured is not None and measured.requests_per_min > 0:
+        return measured.requests_per_min
+    return deployment.demand.expected_requests_per_min
+
+
+def _per_million(asked: Request, hourly: MicroUsd, requests_per_min: float) -> MicroUsd:
+    tokens = asked.demand.input_mean + asked.demand.output_mean
+    return cost.usd_per_million_tokens(hourly, requests_per_min, tokens)
+
+
+def _missing(
+    option: Option, ranked: list[Offering], *, needed: int, room: int, spot_refused: int, percent: int
+) -> Rejection:
+    name = option.shape.name
+    if spot_refused:
+        return Rejection(
+            name,
+            RejectionReason.SPOT_SHARE,
+            f"{needed} replicas, at most {percent} % of them on spot, and no other pool has room for the rest",
+            needed,
+            percent,
+            "%",
+        )
+    nodes = option.shape.nodes_per_replica
+    unit = f"{needed} replicas of {option.shape.accelerators} x {option.shape.accelerator}"
+    across = f" on {nodes} whole nodes each" if nodes > 1 else ""
+    price = min(cost.usd_per_replica_hour(item, option.shape) for item in ranked)
+    return Rejection(
+        name,
+        RejectionReason.NOT_ENOUGH_NODES,
+        f"{unit}{across} needed, room for {room}; would cost ${format_usd(MicroUsd(needed * price))}/h",
+        needed,
+        room,
+        "replicas",
+        usd_per_hour=MicroUsd(needed * price),
+    )
+
+
+def _within_budget(asked: Request, fleet: Fleet) -> Fleet | Rejection:
+    objectives = asked.deployment.objectives
+    name, replicas = fleet.option.shape.name, fleet.replicas
+    if fleet.usd_per_hour > objectives.max_usd_per_hour:
+        what = f"{replicas} x {name} {fleet.capacity_type}"
+        return over_budget(name, what, fleet.usd_per_hour, objectives.max_usd_per_hour)
+    most = objectives.max_usd_per_million_tokens
+    # The limit is a promise about the expected demand: a quiet hour makes tokens dear and must not forbid the
+    # smallest fleet that serves it.
+    rate = max(asked.deployment.demand.expected_requests_per_min, served_requests_per_min(asked.deployment))
+    per_million = _per_million(asked, fleet.usd_per_hour, rate)
+    if most is not None and per_million > most:
+        return Rejection(
+            name,
+            RejectionReason.OVER_COST_PER_TOKEN,
+            f"{replicas} x {name} {fleet.capacity_type} = ${format_usd(fleet.usd_per_hour)}/h, "
+            f"${format_usd(per_million)}/M tokens > ${format_usd(most)}/M",
+            per_million / 1e6,
+            most / 1e6,
+            "USD/M",
+            usd_per_hour=fleet.usd_per_hour,
+        )
+    return fleet
+
+
+def over_budget(name: str, what: str, hourly: MicroUsd, limit: MicroUsd) -> Rejection:
+    """The refusal of what costs more per hour than it may."""
+    return Rejection(
+        name,
+        RejectionReason.OVER_BUDGET,
+        f"{what} = ${format_usd(hourly)}/h > ${format_usd(limit)}/h",
+        hourly / 1e6,
+        limit / 1e6,
+        "USD/h",
+        usd_per_hour=hourly,
+    )
+
+
+def placements(fleet: Fleet) -> tuple[Placement, ...]:
+    """The fleet as the plan holds it, with shares of the traffic in proportion to replicas."""
+    shares = _shares([count for _, count in fleet.parts])
+    return tuple(
+        Placement(
+            shape=fleet.option.shape,
+            pool=offering.pool,
+            capacity_type=offering.capacity_type,
+            replicas=count,
+            share_percent=share,
+            usd_per_replica_hour=cost.usd_per_replica_hour(offering, fleet.option.shape),
+            engine=fleet.option.engine,
+        )
+        for (offering, count), share in zip(fleet.parts, shares, strict=True)
+    )
+
+
+def _shares(replicas: list[int]) -> list[int]:
+    """Whole percents in proportion, summing to 100: the largest remainders get what rounding left."""
+    total = sum(replicas)
+    shares = [count * 100 // total for count in replicas]
+    by_remainder = sorted(range(len(replicas)), key=lambda i: (-(replicas[i] * 100 % total), i))
+    for index in by_remainder[: 100 - sum(shares)]:
+        shares[index] += 1
+    return shares
