@@ -207,7 +207,7 @@ def _views(
             move=decision.move,
             held=decision.verdict if decision.move is None else None,
             step=decision.step,
-            is_converged=bool(decision.launches) and _is_converged(groups, decision.targets),
+            is_converged=bool(decision.launches) and _is_converged(inputs[key], groups, decision.targets),
             refusal=refusals.get(key),
             actual=actual(resource.status, inputs.get(key), groups, is_due=is_due),
             is_due=is_due,
@@ -222,9 +222,11 @@ def _is_busy(view: View) -> bool:
     return view.move is not None or settles or fails
 
 
-def _is_converged(groups: tuple[EngineGroup, ...], targets: tuple[TargetGroup, ...]) -> bool:
-    """Whether exactly the targets run, all of them ready, and nothing else is left."""
-    wanted = {item.name: item.placement.replicas for item in targets}
+def _is_converged(
+    deployment: DeploymentInput, groups: tuple[EngineGroup, ...], targets: tuple[TargetGroup, ...]
+) -> bool:
+    """Whether exactly the targets run, or what is as good as they are, all ready, and nothing else is left."""
+    wanted = {item.name: item.placement.replicas for item in moving.as_running(deployment, targets, groups)}
     running = {item.name: item.ready for item in groups}
     return running == wanted and not any(item.starting or item.draining for item in groups)
 

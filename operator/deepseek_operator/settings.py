@@ -67,7 +67,7 @@ class Settings:
     engine: EngineSettings = EngineSettings()
     leader: LeaderSettings = LeaderSettings()
     server: ServerSettings = ServerSettings()
-    policy: Policy = field(default_factory=Policy)
+    policy: Policy = field(default_factory=lambda: Policy(measures=False))
     namespaces: tuple[str, ...] = ()
     """Namespaces to look after; empty: all."""
     prometheus_url: str = ""
@@ -92,6 +92,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
     """Settings from ``DEEPSEEK_*`` variables; raises SettingsError with every problem at once."""
     read = _Reader(environ)
     engine, leader, server = EngineSettings(), LeaderSettings(), ServerSettings()
+    prometheus_url = read.url("PROMETHEUS_URL")
     settings = Settings(
         engine=EngineSettings(
             cuda_image=read.text("CUDA_IMAGE", engine.cuda_image),
@@ -115,9 +116,9 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
             port=read.port("LISTEN_PORT", server.port),
             alert_token_file=read.text("ALERT_TOKEN_FILE", ""),
         ),
-        policy=Policy(settle_s=read.seconds("SETTLE", 60.0, at_least=0.0)),
+        policy=Policy(settle_s=read.seconds("SETTLE", 60.0, at_least=0.0), measures=bool(prometheus_url)),
         namespaces=tuple(name for name in read.text("NAMESPACES", "").split(",") if name),
-        prometheus_url=read.url("PROMETHEUS_URL"),
+        prometheus_url=prometheus_url,
         measurement_window_s=read.seconds("MEASUREMENT_WINDOW", 900.0, at_least=10.0),
         resync_s=read.seconds("RESYNC", 60.0),
         relist_s=read.seconds("RELIST", 300.0),

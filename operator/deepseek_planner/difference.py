@@ -48,10 +48,8 @@ class Situation:
 
     @property
     def is_edited(self) -> bool:
-        """Whether the spec changed since the fleet last matched a plan. A lost status counts as edited:
-        a restart too many is repaired by time, an edit overlooked is not.
-        """
-        return self.deployment.generation != self.deployment.planned_generation
+        """Whether the spec changed since the fleet last matched a plan."""
+        return _is_edited(self.deployment)
 
     @property
     def is_measured(self) -> bool:
@@ -106,7 +104,7 @@ class Difference:
 
 def difference(situation: Situation) -> Difference:
     """What separates the fleet from the plan's targets."""
-    goals = situation.targets if situation.is_edited else _as_running(situation.targets, situation.fleet)
+    goals = as_running(situation.deployment, situation.targets, situation.fleet)
     running = {group.name: group for group in situation.fleet}
     wanted = {goal.name: goal.placement.replicas for goal in goals}
     return Difference(
@@ -119,12 +117,21 @@ def difference(situation: Situation) -> Difference:
     )
 
 
-def _as_running(targets: tuple[TargetGroup, ...], fleet: tuple[EngineGroup, ...]) -> tuple[TargetGroup, ...]:
+def _is_edited(deployment: DeploymentInput) -> bool:
+    # A lost status counts as edited: a restart too many is repaired by time, an edit overlooked is not.
+    return deployment.generation != deployment.planned_generation
+
+
+def as_running(
+    deployment: DeploymentInput, targets: tuple[TargetGroup, ...], fleet: tuple[EngineGroup, ...]
+) -> tuple[TargetGroup, ...]:
     """Targets under the identity of the groups that run the same placement already.
 
     Where nobody edited the spec, another launch hash for the same placement comes from a new operator or a new
-    catalogue, and neither is worth a restart.
+    catalogue, and neither is worth a restart: the group that runs is the target. After an edit it is not.
     """
+    if _is_edited(deployment):
+        return targets
     names = {group.name for group in fleet}
     wanted = {target.name for target in targets}
     twins = {

@@ -15,13 +15,24 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from deepseek_planner.difference import Difference, Situation, TargetGroup, difference
+from deepseek_planner.difference import Difference, Situation, TargetGroup, as_running, difference
 from deepseek_planner.forecast import DECLARED, covered
 from deepseek_planner.plan import DeploymentInput, DeploymentKey, Plan, Policy, RebalancingMode, Snapshot
 from deepseek_planner.units import MicroUsd, format_usd
 from deepseek_planner.worth import Hold, Waiting, held_for_capacity, held_for_savings
 
-__all__ = ["Hold", "KeptGroup", "Move", "MoveReason", "TargetGroup", "Targets", "Verdict", "moves", "verdicts"]
+__all__ = [
+    "Hold",
+    "KeptGroup",
+    "Move",
+    "MoveReason",
+    "TargetGroup",
+    "Targets",
+    "Verdict",
+    "as_running",
+    "moves",
+    "verdicts",
+]
 
 
 class MoveReason(StrEnum):

@@ -6,7 +6,7 @@ import pytest
 from support.fleets import KEY, deployment, group, lengths, measured, offering, plan, snapshot, target
 
 from deepseek_planner.demand import Demand
-from deepseek_planner.moves import Hold, MoveReason, moves, verdicts
+from deepseek_planner.moves import Hold, MoveReason, as_running, moves, verdicts
 from deepseek_planner.plan import Policy, RebalancingMode
 from deepseek_planner.units import micro_usd
 
@@ -61,6 +61,13 @@ def test_a_changed_spec_replaces_the_engines_in_every_mode(mode):
 
 def test_another_launch_hash_without_an_edit_restarts_nothing():
     assert decide(snapshot(group(2)), target(2, version="b")) is None
+
+
+def test_what_runs_is_the_target_unless_the_spec_was_edited():
+    wanted, runs = (target(2, version="b"), target(1, "t4")), (group(2), group(1, version="c", ready=0))
+    assert [each.name for each in as_running(deployment(), wanted, runs)] == ["chat-h100-a", "chat-t4-a"]
+    assert as_running(deployment(generation=4), wanted, runs) == wanted
+    assert as_running(deployment(planned_generation=None), wanted, runs) == wanted
 
 
 def test_the_running_identity_stays_when_only_the_replicas_change():

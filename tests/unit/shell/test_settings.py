@@ -35,3 +35,8 @@ def test_every_problem_is_told_with_variable_value_and_remedy():
 def test_a_lease_must_outlive_its_renewal():
     with pytest.raises(SettingsError, match="DEEPSEEK_LEASE_RENEW_DEADLINE"):
         from_environment({"DEEPSEEK_LEASE_DURATION": "5"})
+
+
+def test_whether_anything_is_measured_follows_from_the_address():
+    assert not from_environment({}).policy.measures
+    assert from_environment({"DEEPSEEK_PROMETHEUS_URL": "http://prometheus:9090"}).policy.measures
