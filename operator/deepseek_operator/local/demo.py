@@ -37,7 +37,7 @@ from deepseek_planner.signals import Windows
 KEY = DeploymentKey("demo", "chat")
 DIVISOR = 8
 """Lengths of the trace are divided by this: a 38 M parameter model on a core stands for something larger."""
-HIGH_PER_S, LOW_PER_S = 5.5, 1.0
+HIGH_PER_S, LOW_PER_S = 6.0, 1.0
 """Mean requests per second: near the declared peak, and far below it."""
 HIGH_S = 25.0
 AFTER_S = 18.0
