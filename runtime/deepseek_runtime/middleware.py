@@ -2,6 +2,7 @@
 
 It runs inside vLLM's server for every request, so it does no I/O and keeps nothing per token but two timestamps.
 TTFT: whole request received -> first token byte sent. TPOT: (last token - first token) / (n - 1), n >= 2.
+n is what the answer's usage says, else its events: a busy server joins tokens, so that TPOT errs on the slow side.
 """
 
 from __future__ import annotations
