@@ -22,6 +22,7 @@ from deepseek_planner.plan import (
     DeploymentInput,
     DeploymentKey,
     DeploymentPlan,
+    EngineGroup,
     Plan,
     Policy,
     Prediction,
@@ -55,10 +56,27 @@ def plan(snapshot: Snapshot, catalog: Catalog, policy: Policy) -> Plan:
     """Plans of all deployments. Same snapshot, same plan, whatever the order of what is in it."""
     offerings = tuple(sorted(snapshot.offerings, key=lambda offering: offering.pool))
     world = World(catalog, offerings, Market(snapshot, policy, Supply(offerings)))
+    # What no plan will change keeps what it holds, whatever its priority: a resource that cannot be read, a paused one.
+    known = {deployment.key for deployment in snapshot.deployments}
+    _keep(world, (group for group in snapshot.fleet.groups if group.key not in known))
     plans: dict[DeploymentKey, DeploymentPlan] = {}
-    for deployment in sorted(snapshot.deployments, key=lambda item: (-item.objectives.priority, item.key)):
+    for deployment in sorted(snapshot.deployments, key=_turn):
         plans[deployment.key] = _deployment(world, deployment)
     return Plan({key: plans[key] for key in sorted(plans)})
+
+
+def _turn(deployment: DeploymentInput) -> tuple[bool, int, DeploymentKey]:
+    return not deployment.paused, -deployment.objectives.priority, deployment.key
+
+
+def _keep(world: World, groups: Iterable[EngineGroup]) -> None:
+    """Hold the accelerators of engines that stay."""
+    pools = {offering.pool: offering for offering in world.offerings}
+    for group in groups:
+        if group.pool in pools:
+            offering = pools[group.pool]
+            room = world.market.supply.replicas(offering, group.shape)
+            world.market.supply.take(offering, group.shape, min(room, group.paid_replicas))
 
 
 def _deployment(world: World, deployment: DeploymentInput) -> DeploymentPlan:
@@ -81,8 +99,9 @@ def _deployment(world: World, deployment: DeploymentInput) -> DeploymentPlan:
         planned = replace(base, smallest_change=change)
     else:
         best = outcome.fleets[0]
-        for offering, count in best.parts:
-            world.market.supply.take(offering, best.option.shape, count)
+        if not deployment.paused:
+            for offering, count in best.parts:
+                world.market.supply.take(offering, best.option.shape, count)
         planned = replace(
             base,
             placements=placements(best),
@@ -91,6 +110,8 @@ def _deployment(world: World, deployment: DeploymentInput) -> DeploymentPlan:
             prediction=_prediction(best, rate),
             alternatives=tuple(_alternatives(outcome.fleets)),
         )
+    if deployment.paused or not outcome.fleets:
+        _keep(world, world.market.snapshot.fleet.of(deployment.key))
     return replace(planned, digest=digest(planned))
 
 

@@ -9,7 +9,7 @@ from support.planning import CATALOG, demand, deployment, lengths, objectives, o
 from deepseek_planner.demand import Measured
 from deepseek_planner.digest import canonical_json
 from deepseek_planner.hardware import CapacityType, InterNode
-from deepseek_planner.plan import Constraints, DeploymentPlan, Policy, RejectionReason
+from deepseek_planner.plan import Constraints, DeploymentPlan, EngineGroup, Fleet, Policy, RejectionReason
 from deepseek_planner.search import plan
 from deepseek_planner.units import micro_usd
 
@@ -338,3 +338,41 @@ def test_digest_is_of_the_plan_and_not_of_the_moment() -> None:
     assert len(first.digest) == 64
     assert "digest" not in json.loads(canonical_json(first))
     assert planned(deployment(objectives=objectives(per_hour="99")), H200, H200_SPOT).digest
+
+
+def running(pool: str, like: DeploymentPlan, replicas: int) -> EngineGroup:
+    placed = like.placements[0]
+    return EngineGroup(
+        key=like.key,
+        name="runs",
+        launch_hash="0",
+        shape=placed.shape,
+        pool=pool,
+        capacity_type=placed.capacity_type,
+        desired=replicas,
+        ready=replicas,
+        starting=0,
+        draining=0,
+        usd_per_replica_hour=placed.usd_per_replica_hour,
+    )
+
+
+@pytest.mark.parametrize("why", ["paused", "unreadable", "infeasible"])
+def test_what_stays_as_it_is_keeps_its_accelerators(why: str) -> None:
+    pool = offering("h200", "63.296", max_nodes=1)
+    light, rich = demand(30, 60), objectives(ttft_s=4.0, accuracy="Critical", per_hour="400")
+    stays = deployment("deepseek-v3", "a-stays", demand=light, objectives=rich)
+    comes = deployment("deepseek-v3", "b-comes", demand=light, objectives=rich)
+    fleet = Fleet((running(pool.pool, planned(stays, pool), 1),))
+    known = {
+        "paused": (replace(stays, paused=True), comes),
+        "unreadable": (comes,),
+        "infeasible": (replace(stays, objectives=replace(rich, max_usd_per_hour=micro_usd(1))), comes),
+    }[why]
+    world = snapshot(*known, offerings=(pool,))
+    free = plan(world, CATALOG, Policy()).deployments[comes.key]
+    held = plan(replace(world, fleet=fleet), CATALOG, Policy()).deployments[comes.key]
+
+    assert free.is_feasible
+    assert not held.is_feasible
+    assert RejectionReason.NOT_ENOUGH_NODES in reasons(held)
