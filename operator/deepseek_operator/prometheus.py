@@ -197,7 +197,10 @@ def _measured(deployment: DeploymentInput, values: Mapping[str, Values], window_
         return None
     tokens_per_s, usd_per_s = values["tokens_per_s"][key], values["usd_per_s"].get(key)
     objectives = deployment.objectives
-    ttft, tpot = objectives.time_to_first_token, objectives.time_per_output_token
+    # The engine also times the pod's own probes: without requests nobody was served late.
+    served = values["requests_per_min"][key] > 0
+    ttft = objectives.time_to_first_token if served else None
+    tpot = objectives.time_per_output_token if served else None
     per_token = usd_per_s / tokens_per_s if usd_per_s is not None and tokens_per_s > 0 else None
     return Measured(
         window_s=window_s,

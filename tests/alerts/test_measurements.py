@@ -11,12 +11,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from support.fleets import KEY, NOW, deployment
 
 from deepseek_operator import prometheus
 from deepseek_operator.prometheus import PrometheusMeasurements, expressions
 from deepseek_planner.demand import LatencyTarget
 from deepseek_planner.plan import DeploymentKey
+from support.fleets import KEY, NOW, deployment
 
 OTHER = DeploymentKey("team-b", "docs")
 
@@ -118,6 +118,12 @@ async def test_coverage_never_exceeds_the_window(answers, measurements):
 async def test_without_an_essential_number_a_deployment_is_absent(answers, measurements, missing, value):
     answers.values[missing] = value
     assert await measure(measurements) == {}
+
+
+async def test_probes_of_a_quiet_engine_are_no_latencies_of_requests(answers, measurements):
+    answers.values.update(requests_per_min=0.0, tokens_per_s=0.0)
+    seen = (await measure(measurements))[KEY]
+    assert (seen.time_to_first_token_s, seen.time_per_output_token_s) == (None, None)
 
 
 async def test_what_is_not_essential_is_none_and_not_zero(answers, measurements):

@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 import aiohttp
 import pytest
 from aiohttp import web
-from support.fleets import KEY, deployment
-from support.prometheus_programs import INSTALL
 
 from deepseek_operator import alert_rules, dashboard
 from deepseek_operator.alerts import Outcome, alerts_handler
 from deepseek_operator.local.monitoring import Monitoring, Target, find_programs
 from deepseek_operator.prometheus import PrometheusMeasurements
 from deepseek_planner.signals import SIGNALS, windows
+from support.fleets import KEY, deployment
+from support.prometheus_programs import INSTALL
 
 pytestmark = pytest.mark.prometheus
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from support.prometheus_programs import promtool
 
 from deepseek_operator import alert_rules
 from deepseek_operator.local.series import histogram_quantile
@@ -21,6 +20,7 @@ from deepseek_planner.signals import (
     burn_quantile,
     windows,
 )
+from support.prometheus_programs import promtool
 
 pytestmark = pytest.mark.prometheus
 

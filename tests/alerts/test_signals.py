@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.fleets import deployment as deployed
-from support.fleets import measured
 
 from deepseek_operator import alert_rules, dashboard
 from deepseek_operator.cli import parser
@@ -26,6 +24,8 @@ from deepseek_planner.signals import (
     windows,
 )
 from deepseek_planner.units import micro_usd
+from support.fleets import deployment as deployed
+from support.fleets import measured
 
 ROOT = Path(__file__).resolve().parents[2]
 LOW = next(signal for signal in SIGNALS if signal.name is SignalName.UTILIZATION_LOW)

@@ -57,10 +57,9 @@ def environment() -> dict[str, str]:
 def warm_s() -> list[float]:
     """Seconds of planning alone, in this process."""
     sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "runtime"), str(ROOT / "tests")]
-    from support.planning import CATALOG, deployment, snapshot
-
     from deepseek_planner.plan import Policy
     from deepseek_planner.search import plan
+    from support.planning import CATALOG, deployment, snapshot
 
     world = snapshot(deployment(), offerings=CATALOG.default_offerings())
     times = []

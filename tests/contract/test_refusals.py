@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.bad_deployments import BAD_POOLS, BY_RULE, BY_SCHEMA, GOOD, POOL, REMOVE, Bad, changed
 
 from deepseek_operator.api.convert import deployment_input
 from deepseek_operator.pools import declared_offerings, pool_problems
 from deepseek_planner import catalog
 from deepseek_planner.errors import InputError
+from support.bad_deployments import BAD_POOLS, BY_RULE, BY_SCHEMA, GOOD, POOL, REMOVE, Bad, changed
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.memory_world import MemoryWorld
-from support.objects import deployment, node, pool
 
 from deepseek_operator import reconcile
 from deepseek_operator.api.convert import deployment_input
@@ -21,6 +19,8 @@ from deepseek_planner.demand import Measured
 from deepseek_planner.explain import plan_document
 from deepseek_planner.plan import DeploymentKey, Policy, Snapshot
 from deepseek_planner.units import micro_usd
+from support.memory_world import MemoryWorld
+from support.objects import deployment, node, pool
 
 ROOT = Path(__file__).parents[2]
 FACTS = catalog.load()

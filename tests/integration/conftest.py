@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from kubernetes import client, config
+
 from support.apiserver import api_server, missing
 from support.kubernetes_api import apply, request, wait_for
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 from kubernetes import client
-from support.bad_deployments import BAD_POOLS, BY_RULE, BY_SCHEMA, GOOD, POOL, Bad, changed
-from support.kubernetes_api import RefusedError, apply, request
 
 from deepseek_operator.api.deployment import DeepSeekDeploymentSpec
 from deepseek_operator.api.pool import AcceleratorPoolSpec
+from support.bad_deployments import BAD_POOLS, BY_RULE, BY_SCHEMA, GOOD, POOL, Bad, changed
+from support.kubernetes_api import RefusedError, apply, request
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("crds")]
 

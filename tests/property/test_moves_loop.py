@@ -10,7 +10,6 @@ from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.fleets import KEY, NOW, deployment, group, lengths, measured, plan, snapshot, target
 
 from deepseek_planner.demand import Demand
 from deepseek_planner.forecast import covered, planned_requests_per_min, replicas_needed
@@ -19,6 +18,7 @@ from deepseek_planner.plan import Fleet, Policy, RebalancingMode
 from deepseek_planner.rollout import next_step
 from deepseek_planner.simulation import applied, settled
 from deepseek_planner.units import micro_usd
+from support.fleets import KEY, NOW, deployment, group, lengths, measured, plan, snapshot, target
 
 POLICY = Policy(settle_s=60.0)
 MINUTE_S, WINDOW_MIN = 60.0, 15

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.fleets import KEY, group, snapshot, target
 
 from deepseek_planner.moves import Move, MoveReason
 from deepseek_planner.plan import Fleet, Snapshot
 from deepseek_planner.rollout import StepKind, next_step
 from deepseek_planner.simulation import all_steps, applied, settled
 from deepseek_planner.units import MicroUsd
+from support.fleets import KEY, group, snapshot, target
 
 PRICES = {"h100": "10", "h200": "16", "t4": "2"}
 BLOCKED = {"SurgeOverBudget", "NoRoomInPool"}

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.planning import CATALOG, demand, deployment, objectives, offering, snapshot
 
 from deepseek_planner.calibration import correction
 from deepseek_planner.digest import canonical_json
@@ -17,6 +16,7 @@ from deepseek_planner.plan import Constraints, DeploymentInput, DeploymentPlan, 
 from deepseek_planner.precision import PrecisionChoice
 from deepseek_planner.search import plan
 from deepseek_planner.units import MicroUsd
+from support.planning import CATALOG, demand, deployment, objectives, offering, snapshot
 
 QUICK = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
+
 from support.ports import free_ports
 
 STARTS_WITHIN_S = 60

@@ -213,7 +213,7 @@ BY_RULE = (
     Bad("a name that begins with a digit", "metadata.name", "3chat", "use at most 40 characters"),
     Bad("a long name", "metadata.name", "c" * 41, "use at most 40 characters"),
 )
-"""Refused by a rule: the same text from the API server and from ``plan``."""
+"""RefusedError by a rule: the same text from the API server and from ``plan``."""
 
 BY_SCHEMA = (
     Bad("no model", "spec.model", REMOVE, ""),
@@ -245,7 +245,7 @@ BY_SCHEMA = (
     Bad("a field that is none", "spec.loraAdapters", [], ""),
     Bad("a field that is none, deeper", f"{LOAD}.tenants", [], ""),
 )
-"""Refused by the schema: the API server has its own words, but the field is the same."""
+"""RefusedError by the schema: the API server has its own words, but the field is the same."""
 
 POOL: dict[str, Any] = {
     "apiVersion": "serving.deepseek-operator.dev/v1alpha1",

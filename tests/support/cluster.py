@@ -27,7 +27,7 @@ CHILDREN = (
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The API said no."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -53,10 +53,10 @@ class Cluster:
         try:
             answer = self._api.call_api(request[0], url, request[2], request[3])
         except client.ApiException as error:
-            raise Refused(error.status, error.body or error.reason) from None
+            raise RefusedError(error.status, error.body or error.reason) from None
         text = answer.read()
         if answer.status >= 400:
-            raise Refused(answer.status, text.decode())
+            raise RefusedError(answer.status, text.decode())
         found: dict[str, Any] = json.loads(text)
         return found
 
@@ -64,10 +64,13 @@ class Cluster:
         """Server-side apply, as ``kubectl apply --server-side`` does."""
         metadata = item["metadata"]
         where = path or APIS[Kind(item["kind"])].path(metadata.get("namespace", ""), metadata["name"], subresource)
-        clean = {**item, "metadata": {key: value for key, value in metadata.items() if key not in {"uid", "resourceVersion", "generation"}}}
-        return self.call(
-            "PATCH", where, clean, content="application/apply-patch+yaml", fieldManager=USER, force="true"
-        )
+        clean = {
+            **item,
+            "metadata": {
+                key: value for key, value in metadata.items() if key not in {"uid", "resourceVersion", "generation"}
+            },
+        }
+        return self.call("PATCH", where, clean, content="application/apply-patch+yaml", fieldManager=USER, force="true")
 
     def patch(self, kind: Kind, namespace: str, name: str, body: Any, *, subresource: str = "") -> dict[str, Any]:
         path = APIS[kind].path(namespace, name, subresource)
@@ -76,7 +79,7 @@ class Cluster:
     def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
         try:
             return self.call("GET", APIS[kind].path(namespace, name))
-        except Refused as error:
+        except RefusedError as error:
             if error.status == 404:
                 return None
             raise
@@ -102,7 +105,7 @@ class Cluster:
     def delete(self, kind: Kind, namespace: str, name: str) -> None:
         try:
             self.call("DELETE", APIS[kind].path(namespace, name))
-        except Refused as error:
+        except RefusedError as error:
             if error.status != 404:
                 raise
 
@@ -116,7 +119,7 @@ class Cluster:
     def _serves_our_kinds(self) -> bool:
         try:
             return all(self.list(kind) is not None for kind in (Kind.DEPLOYMENT, Kind.POOL))
-        except Refused:
+        except RefusedError:
             return False
 
 

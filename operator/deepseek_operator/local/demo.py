@@ -39,9 +39,9 @@ DIVISOR = 8
 """Lengths of the trace are divided by this: a 38 M parameter model on a core stands for something larger."""
 HIGH_PER_S, LOW_PER_S = 6.0, 1.0
 """Mean requests per second: near the declared peak, and far below it."""
-HIGH_S = 25.0
-AFTER_S = 18.0
-ROW_EVERY_S = 5.0
+HIGH_S = 20.0
+AFTER_S = 16.0
+ROW_EVERY_S = 4.0
 WASTE = ("CostPerTokenHigh", "UtilizationLow")
 """Alerts that a fleet is larger than its load."""
 START_LIMIT_S, ALERT_LIMIT_S, MOVE_LIMIT_S = 180.0, 90.0, 60.0
@@ -339,7 +339,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             screen.line(str(problem), console.RED)
         return 2
     except asyncio.CancelledError:
-        screen.line("stopped by a signal; nothing is left running")
+        left = children.survivors()
+        screen.line(f"stopped by a signal; left running: {left or 'nothing'}", console.RED if left else "")
         shutil.rmtree(directory, ignore_errors=True)
         return 130
     except BrokenPromiseError as error:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.waiting import until
 
 from deepseek_operator.local import children, files, pods
 from deepseek_operator.local.admission import defaulters
@@ -23,6 +22,7 @@ from deepseek_operator.world import Kind
 from deepseek_planner import catalog as catalogs
 from deepseek_planner.errors import InputError
 from deepseek_planner.plan import DeploymentKey, Policy
+from support.waiting import until
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 

@@ -7,9 +7,9 @@ import os
 import aiohttp
 import pytest
 from aiohttp import web
-from support.waiting import until
 
 from deepseek_operator.local.monitoring import Monitoring, Target, find_programs
+from support.waiting import until
 
 pytestmark = [
     pytest.mark.prometheus,

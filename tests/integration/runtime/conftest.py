@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 import requests
-from support.launch_specs import launch_spec
-from support.ports import free_ports
 
 from deepseek_runtime.launchspec import LaunchSpec, Weights
 from deepseek_runtime.tiny_checkpoint import ARCHITECTURE
+from support.launch_specs import launch_spec
+from support.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[3]
 READY_WITHIN_S = 300  # 15 s on an idle machine

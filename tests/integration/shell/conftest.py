@@ -22,12 +22,12 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from support import objects
-from support.cluster import ROOT, Cluster, Refused, until
-from support.tunnel import Tunnel
 
 from deepseek_operator.client import PERMISSIONS
 from deepseek_operator.world import Kind
+from support import objects
+from support.cluster import ROOT, Cluster, RefusedError, until
+from support.tunnel import Tunnel
 
 NO_CONTROLLER = {"pod": {"priorityClassName": "made-by-the-test"}}
 
@@ -263,7 +263,7 @@ class Scene:
     def _posted(self, path: str, body: Any) -> bool:
         try:
             self.cluster.call("POST", path, body)
-        except Refused as error:
+        except RefusedError as error:
             if error.status == 403:
                 self._make_account()
                 return False
@@ -274,7 +274,7 @@ class Scene:
         path = f"/api/v1/namespaces/{self.namespace}/serviceaccounts"
         try:
             self.cluster.call("POST", path, {"metadata": {"name": "default"}})
-        except Refused as error:
+        except RefusedError as error:
             if error.status != 409:
                 raise
 

@@ -6,9 +6,9 @@ import json
 import time
 
 import pytest
-from support.cluster import until
 
 from deepseek_operator.world import Kind
+from support.cluster import until
 
 pytestmark = pytest.mark.cluster
 

@@ -6,9 +6,9 @@ import json
 import time
 
 import pytest
-from support.cluster import CHILDREN, until, versions
 
 from deepseek_operator.world import Kind
+from support.cluster import CHILDREN, until, versions
 
 pytestmark = pytest.mark.cluster
 

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-from support.bad_deployments import GOOD, changed
-
 from deepseek_operator.api.convert import deployment_input
 from deepseek_planner import catalog
 from deepseek_planner.demand import AccuracyClass, LatencyTarget
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.plan import DeploymentKey, RebalancingMode
+from support.bad_deployments import GOOD, changed
 
 FACTS = catalog.load()
 

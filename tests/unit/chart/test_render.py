@@ -6,6 +6,7 @@ import json
 
 import pytest
 import yaml
+
 from support.charts import CHART, NAMESPACE, ROOT, of_kind, render, the
 
 ALL_ON = {

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from support.charts import NAMESPACE, of_kind, render, rules, the
 
 from deepseek_operator.client import PERMISSIONS
+from support.charts import NAMESPACE, of_kind, render, rules, the
 
 
 def asked(*scopes: str, multi_node: bool = False):

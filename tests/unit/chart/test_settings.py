@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from support.charts import render, the
-
 from deepseek_operator.settings import from_environment
+from support.charts import render, the
 
 NOT_OF_THE_CHART = {"DEEPSEEK_LISTEN_HOST", "DEEPSEEK_LISTEN_PORT", "DEEPSEEK_LEADER_ELECTION"}
 """The pod's own address is fixed, and more than one pod may always run during an update."""

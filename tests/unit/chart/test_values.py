@@ -10,6 +10,7 @@ import helm_python
 import jsonschema
 import pytest
 import yaml
+
 from support.charts import CHART, render
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())

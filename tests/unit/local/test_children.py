@@ -7,9 +7,8 @@ import signal
 import sys
 from pathlib import Path
 
-from support.waiting import until
-
 from deepseek_operator.local import children
+from support.waiting import until
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 STUBBORN = [

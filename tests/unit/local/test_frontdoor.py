@@ -5,10 +5,10 @@ import asyncio
 import aiohttp
 import pytest
 from aiohttp import web
-from support.waiting import until
 
 from deepseek_operator.local.frontdoor import Backend, FrontDoor
 from deepseek_operator.local.keeper import free_ports
+from support.waiting import until
 
 
 class Upstream:

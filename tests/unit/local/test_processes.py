@@ -7,7 +7,6 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from support.waiting import until
 
 from deepseek_operator.local import pods
 from deepseek_operator.local.frontdoor import FrontDoor, ready_backends
@@ -16,6 +15,7 @@ from deepseek_operator.local.processes import Processes
 from deepseek_operator.local.store import Store
 from deepseek_operator.world import Kind
 from deepseek_runtime.launchspec import Engine, LaunchSpec, Weights
+from support.waiting import until
 
 STAND_IN = Path(__file__).parents[2] / "support" / "stand_in_engine.py"
 LABELS = {"serving.deepseek-operator.dev/deployment": "chat"}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from support.fleets import KEY, deployment, group, lengths, measured, offering, plan, snapshot, target
 
 from deepseek_planner.demand import Demand
 from deepseek_planner.moves import Hold, MoveReason, as_running, moves, verdicts
 from deepseek_planner.plan import Policy, RebalancingMode
 from deepseek_planner.units import micro_usd
+from support.fleets import KEY, deployment, group, lengths, measured, offering, plan, snapshot, target
 
 POLICY = Policy(settle_s=60.0)
 

@@ -6,8 +6,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from support.fleets import NOW, measured
-from support.planning import CATALOG, demand, deployment, objectives, offering
 
 from deepseek_planner.difference import TargetGroup
 from deepseek_planner.moves import MoveReason, moves
@@ -16,6 +14,8 @@ from deepseek_planner.rollout import StepKind, next_step
 from deepseek_planner.search import plan
 from deepseek_planner.simulation import applied, settled
 from deepseek_planner.units import micro_usd
+from support.fleets import NOW, measured
+from support.planning import CATALOG, demand, deployment, objectives, offering
 
 POLICY = Policy(settle_s=60.0)
 MODEL = "deepseek-r1-distill-qwen-7b"

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 import pytest
-from support.planning import CATALOG
 
 from deepseek_planner.calibration import BARE, correction
 from deepseek_planner.demand import AccuracyClass
@@ -15,6 +14,7 @@ from deepseek_planner.models import Experts, GroupedAttention, ModelSpec, Precis
 from deepseek_planner.performance import Batch, StepModel, Wires
 from deepseek_planner.plan import Confidence, Shape
 from deepseek_planner.precision import PrecisionChoice, choices
+from support.planning import CATALOG
 
 CHUNK = 8192
 

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from support.planning import deployment, objectives, offering, planned
-
 from deepseek_operator.api.status import PlanStatus
 from deepseek_planner.explain import MOST_ALTERNATIVES, MOST_REJECTIONS, alternatives, duration, plan_document, summary
 from deepseek_planner.hardware import CapacityType
+from support.planning import deployment, objectives, offering, planned
 
 POOLS = (
     offering("t4", "7.824"),

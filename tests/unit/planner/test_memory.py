@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from support.planning import CATALOG
 
 from deepseek_planner.memory import fit, kv_bytes_per_token, shard
 from deepseek_planner.models import Precision
 from deepseek_planner.plan import Shape
+from support.planning import CATALOG
 
 
 def shape(precision: str, tensor: int = 1, pipeline: int = 1, data: int = 1, expert: int = 1) -> Shape:

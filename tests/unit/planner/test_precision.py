@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from support.planning import CATALOG
 
 from deepseek_planner.demand import AccuracyClass
 from deepseek_planner.models import Precision
 from deepseek_planner.plan import RejectionReason
 from deepseek_planner.precision import FP16_OVERFLOW, PrecisionChoice, PrecisionRefusal, choices
+from support.planning import CATALOG
 
 DISTILL = "deepseek-r1-distill-qwen-7b"
 

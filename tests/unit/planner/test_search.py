@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 
 import pytest
-from support.planning import CATALOG, demand, deployment, lengths, objectives, offering, planned, snapshot
 
 from deepseek_planner.demand import Measured
 from deepseek_planner.digest import canonical_json
@@ -12,6 +11,7 @@ from deepseek_planner.hardware import CapacityType, InterNode
 from deepseek_planner.plan import Constraints, DeploymentPlan, EngineGroup, Fleet, Policy, RejectionReason
 from deepseek_planner.search import plan
 from deepseek_planner.units import micro_usd
+from support.planning import CATALOG, demand, deployment, lengths, objectives, offering, planned, snapshot
 
 SPOT, ON_DEMAND = CapacityType.SPOT, CapacityType.ON_DEMAND
 H200 = offering("h200", "63.296")

@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.planning import CATALOG, CHAT_INPUT, demand
 
 from deepseek_planner.calibration import correction
 from deepseek_planner.demand import LatencyTarget, Measured
@@ -14,6 +13,7 @@ from deepseek_planner.performance import Batch, StepModel, Wires
 from deepseek_planner.plan import EngineParameters, Shape
 from deepseek_planner.precision import PrecisionChoice
 from deepseek_planner.service import Limits, Replica, lengths
+from support.planning import CATALOG, CHAT_INPUT, demand
 
 ENGINE = EngineParameters(18432, 256, 8192, 40 * 10**9, prefix_caching=True, data_type="bfloat16")
 LIMITS = Limits(LatencyTarget(95, 1.0), LatencyTarget(95, 0.05))

@@ -3,12 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from support.planning import CATALOG
 
 from deepseek_planner.hardware import InterNode, IntraNode
 from deepseek_planner.models import Precision
 from deepseek_planner.plan import RejectionReason, Shape
 from deepseek_planner.shapes import ShapeRefusal, shapes
+from support.planning import CATALOG
 
 
 def candidates(

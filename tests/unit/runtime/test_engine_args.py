@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from support.launch_specs import launch_spec
 
 from deepseek_runtime import engine_args, precision, sharding
 from deepseek_runtime.failure import Failure, Reason
 from deepseek_runtime.launchspec import LaunchSpec, refused_arguments, refused_environment
+from support.launch_specs import launch_spec
 
 
 def flags(spec: LaunchSpec, checkpoint_format: str = "", env: dict[str, str] | None = None) -> list[str]:

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 from aiohttp import web
-from support.launch_specs import launch_spec
 
 from deepseek_runtime import follower
 from deepseek_runtime.failure import Failure, Reason
 from deepseek_runtime.follower import Leader
+from support.launch_specs import launch_spec
 
 
 class Pod:

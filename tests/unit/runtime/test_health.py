@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from support.launch_specs import launch_spec, write_checkpoint, write_reference
 
 from deepseek_runtime import health, reference
 from deepseek_runtime.engine_client import EngineError
 from deepseek_runtime.failure import Failure, Reason
 from deepseek_runtime.metering import Tokens
+from support.launch_specs import launch_spec, write_checkpoint, write_reference
 
 
 class Client:

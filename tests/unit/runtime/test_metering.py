@@ -4,7 +4,6 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from support.launch_specs import launch_spec
 
 from deepseek_runtime import shared_state as slots
 from deepseek_runtime.engine_metrics import EngineMetrics, Relay
@@ -12,6 +11,7 @@ from deepseek_runtime.exposition import Exposition
 from deepseek_runtime.metering import Meter, Tokens
 from deepseek_runtime.pricing import Price, PriceFile, parse
 from deepseek_runtime.shared_state import SharedState
+from support.launch_specs import launch_spec
 
 HOUR = Decimal("3.60")  # a tenth of a cent per second
 

@@ -11,10 +11,6 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from support import scripted_engine
-from support.launch_specs import launch_spec, write_checkpoint, write_reference
-from support.ports import free_ports
-from support.waiting import until
 
 from deepseek_runtime import health
 from deepseek_runtime.engine_args import Command
@@ -22,6 +18,10 @@ from deepseek_runtime.failure import Failure, Reason
 from deepseek_runtime.launch import Supervisor, serve
 from deepseek_runtime.launchspec import Weights
 from deepseek_runtime.pricing import PriceFile
+from support import scripted_engine
+from support.launch_specs import launch_spec, write_checkpoint, write_reference
+from support.ports import free_ports
+from support.waiting import until
 
 
 class Pod:

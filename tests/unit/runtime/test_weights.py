@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.launch_specs import CONFIG, launch_spec, write_checkpoint
 
 from deepseek_runtime import weights
 from deepseek_runtime.failure import Failure, Reason
 from deepseek_runtime.launchspec import Weights
+from support.launch_specs import CONFIG, launch_spec, write_checkpoint
 
 
 def refusal(directory: Path, **changes: object) -> Failure:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from support.objects import deployment, merged
 
 from deepseek_operator import render
 from deepseek_operator.apply import KubernetesWriter
@@ -13,6 +12,7 @@ from deepseek_operator.cache import ObjectCache
 from deepseek_operator.errors import LeaseLostError, NameTakenError, UnreachableError
 from deepseek_operator.settings import EngineSettings
 from deepseek_operator.world import Event, Kind
+from support.objects import deployment, merged
 
 
 class Api:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from support.objects import deployment, merged, node, pod_of
 
 from deepseek_operator.cache import ObjectCache
 from deepseek_operator.world import Kind
+from support.objects import deployment, merged, node, pod_of
 
 
 class Woken:

@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from support.cluster import ROOT
 
 from deepseek_operator import cli
 from deepseek_operator.__main__ import main
+from support.cluster import ROOT
 
 
 def started(*arguments, name="deepseek-operator", **environment):

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.memory_world import MemoryWorld
-from support.objects import deployment, merged, node, pool
 
 from deepseek_operator import reconcile
 from deepseek_operator.errors import LeaseLostError, RefusedError, UnreachableError
@@ -16,6 +14,8 @@ from deepseek_planner import catalog
 from deepseek_planner.demand import Measured
 from deepseek_planner.plan import DeploymentKey, Policy
 from deepseek_planner.units import micro_usd
+from support.memory_world import MemoryWorld
+from support.objects import deployment, merged, node, pool
 
 CATALOG = catalog.load()
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

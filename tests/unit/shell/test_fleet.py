@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.objects import merged, pod_of
-from support.shells import HOUR, group, offering
 
 from deepseek_operator.fleet import failure, fleet
 from deepseek_planner.plan import DeploymentKey
+from support.objects import merged, pod_of
+from support.shells import HOUR, group, offering
 
 
 def read(*pods, groups=(), maps=(), offerings=None):

@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.objects import deployment
-from support.shells import CATALOG, CPU, ENGINE, offering
 
 from deepseek_operator.api.convert import deployment_input
 from deepseek_operator.memory import EndedMove, Outcome
@@ -29,6 +27,8 @@ from deepseek_planner.plan import (
     Snapshot,
 )
 from deepseek_planner.units import micro_usd
+from support.objects import deployment
+from support.shells import CATALOG, CPU, ENGINE, offering
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 KEY = DeploymentKey("team-a", "chat")

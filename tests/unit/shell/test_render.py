@@ -6,8 +6,6 @@ from dataclasses import replace
 from datetime import date
 
 import pytest
-from support.objects import deployment, merged
-from support.shells import CATALOG, CPU, group, launched, offering
 
 from deepseek_operator import render
 from deepseek_operator.render.names import read_placement
@@ -17,6 +15,8 @@ from deepseek_planner.models import Precision
 from deepseek_planner.plan import Shape
 from deepseek_planner.units import micro_usd
 from deepseek_runtime.launchspec import LaunchSpec
+from support.objects import deployment, merged
+from support.shells import CATALOG, CPU, group, launched, offering
 
 H100 = Shape("h100", Precision.FP8, 8, 1, 1, 8, 1)
 TWO_NODES = Shape("h100", Precision.FP8, 8, 2, 1, 1, 2)

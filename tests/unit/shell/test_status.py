@@ -7,8 +7,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.objects import deployment
-from support.shells import CATALOG, CPU, ENGINE
 
 from deepseek_operator import events
 from deepseek_operator.actual import actual
@@ -30,6 +28,8 @@ from deepseek_planner.plan import (
     Shape,
 )
 from deepseek_planner.units import micro_usd
+from support.objects import deployment
+from support.shells import CATALOG, CPU, ENGINE
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 KEY = DeploymentKey("team-a", "chat")
