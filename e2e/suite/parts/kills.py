@@ -40,8 +40,6 @@ def run(suite: Suite) -> None:
         summary = load.result()
     all_answered(suite, summary, 300)
     load.remove()
-    with suite.progress.step("and back"):
-        move(suite, {})
 
 
 def move(suite: Suite, demand: dict[str, object]) -> None:
