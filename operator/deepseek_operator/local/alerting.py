@@ -10,7 +10,7 @@ from datetime import datetime
 from deepseek_operator.alerts import Hint
 from deepseek_operator.local.measurements import Measurements
 from deepseek_operator.reconcile import DeploymentReport, Report
-from deepseek_planner import signals
+from deepseek_planner import forecast, signals
 from deepseek_planner.plan import DeploymentInput, DeploymentKey
 from deepseek_planner.signals import Readings, Signal, Windows
 
@@ -37,7 +37,8 @@ class LocalAlerts:
                     yield from self._judge(item.key, signal, seen, now)
 
     def _readings(self, deployment: DeploymentInput, item: DeploymentReport, now: datetime) -> Readings:
-        measured = self.measurements.measured(deployment, now=now)
+        # A window that is not full yet shows how the load began, not how it is.
+        measured = forecast.covered(self.measurements.measured(deployment, now=now))
         if measured is None:
             return Readings()
         return signals.readings(

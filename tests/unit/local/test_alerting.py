@@ -16,8 +16,8 @@ KEY = DeploymentKey("demo", "chat")
 WINDOWS = Windows(window_s=15, waste_for_s=10, harm_for_s=10, keep_firing_s=5)
 
 
-def measured(tokens_per_s):
-    return Measured(15, 15, 60, 60, 100, 10, tokens_per_s, micro_usd("0.1"), micro_usd("0.02"), None, None)
+def measured(tokens_per_s, covered_s=15):
+    return Measured(15, covered_s, 60, 60, 100, 10, tokens_per_s, micro_usd("0.1"), micro_usd("0.02"), None, None)
 
 
 def report(ready=2):
@@ -36,9 +36,10 @@ def report(ready=2):
 class Meter:
     def __init__(self):
         self.tokens_per_s = 900.0
+        self.covered_s = 15
 
     def measured(self, _, *, now):
-        return measured(self.tokens_per_s) if self.tokens_per_s is not None else None
+        return measured(self.tokens_per_s, self.covered_s) if self.tokens_per_s is not None else None
 
 
 def judge(alerts, second):
@@ -60,6 +61,14 @@ def test_an_alert_fires_after_its_time_once_and_is_resolved_when_it_is_over():
 def test_without_measurements_nothing_fires():
     meter = Meter()
     meter.tokens_per_s = None
+    alerts = LocalAlerts(meter, WINDOWS)
+
+    assert [judge(alerts, second) for second in range(0, 60, 5)] == [[]] * 12
+
+
+def test_a_window_that_is_not_full_yet_fires_nothing():
+    meter = Meter()
+    meter.tokens_per_s, meter.covered_s = 10.0, 14
     alerts = LocalAlerts(meter, WINDOWS)
 
     assert [judge(alerts, second) for second in range(0, 60, 5)] == [[]] * 12
