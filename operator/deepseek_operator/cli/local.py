@@ -35,8 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--runtime-python",
-        default=default_runtime_python(),
-        help="interpreter of the environment with deepseek-runtime and vLLM (default: %(default)s)",
+        help="interpreter with vLLM (default: $DEEPSEEK_RUNTIME_PYTHON, .venv-runtime/bin/python)",
     )
     parser.add_argument(
         "--directory", type=Path, help="where logs and launch specs go (default: a new one in the temporary directory)"
@@ -64,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
                 file=args.file,
                 pools=args.pools,
                 port=args.port,
-                runtime_python=args.runtime_python,
+                runtime_python=args.runtime_python or default_runtime_python(),
                 directory=args.directory,
                 prometheus=not args.no_prometheus,
             ),

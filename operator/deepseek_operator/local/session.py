@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from deepseek_operator.local import console, files, host, monitoring
 from deepseek_operator.local.admission import defaulters
 from deepseek_operator.local.console import Console
 from deepseek_operator.local.embedded import Embedded, Options
+from deepseek_operator.local.keeper import LOOPBACK
 from deepseek_operator.local.measurements import SPEND
 from deepseek_operator.reconcile import Report
 from deepseek_operator.settings import Settings
@@ -49,6 +51,7 @@ class Request:
 def run(request: Request, *, out: TextIO) -> int:
     """Serve until a signal; the exit code. Raises InputError for what cannot be read or used."""
     check_runtime(request.runtime_python)
+    check_port(request.port)
     manifests = read(request)
     directory = request.directory or Path(tempfile.mkdtemp(prefix="deepseek-local-"))
     screen = Console(out)
@@ -80,6 +83,17 @@ def check_runtime(python: str) -> None:
     if shutil.which(python) is None:
         remedy = "name the interpreter of an environment with deepseek-runtime[cpu]; make setup makes one"
         raise InputError((Problem("--runtime-python", python, "is not a program", remedy),))
+
+
+def check_port(port: int) -> None:
+    """Raises InputError where the first front door could not be opened; 0 is any free port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise InputError((Problem("--port", str(port), reason, "name a free port, or 0 for any"),)) from None
 
 
 async def _serve(request: Request, manifests: Sequence[Object], directory: Path, screen: Console) -> int:
