@@ -133,12 +133,15 @@ def _plans(reports: Iterable[DeploymentReport]) -> Iterator[Metric]:
 
 
 def _capacity(item: DeploymentReport) -> float | None:
-    """The plan's capacity, scaled to the engines that are ready: during a move they are more or fewer."""
+    """The plan's capacity, scaled to the engines that are ready: during a move they are more or fewer.
+
+    Absent while none is: an idle alert for a fleet that only starts would be wrong.
+    """
     if item.plan is None or item.plan.prediction is None:
         return None
     planned = sum(placement.replicas for placement in item.plan.placements)
     ready = sum(group.ready for group in item.groups)
-    return item.plan.prediction.capacity_tokens_per_s * (ready / planned if planned and ready else 1.0)
+    return item.plan.prediction.capacity_tokens_per_s * ready / planned if planned and ready else None
 
 
 def _actuals(report: Report) -> Iterator[Metric]:

@@ -33,6 +33,11 @@ TIMEOUT_S = 5.0
 MOST_BYTES = 16 << 20
 
 BY = "sum by (namespace, name)"
+# Arrivals: requests that ended, however (one that was turned away is demand too), and those that wait more than did
+# before. Engines that cannot keep up end fewer requests than arrive; that must never look like less demand.
+_ENDED = BY + " (rate(deepseek_requests_total[{over}]))"
+_WAITING = BY + " (deriv(deepseek_requests_in_flight[{over}]))"
+_ARRIVALS = "clamp_min(" + _ENDED + " + (" + _WAITING + " or " + _ENDED + " * 0), 0)"
 QUERIES: Mapping[str, str] = {
     # How much of the window says something about the demand: its steps for which an engine was ready shortly
     # before. While all of them start, nobody can send a request. Short gaps count as covered, since counters go on
@@ -40,11 +45,8 @@ QUERIES: Mapping[str, str] = {
     "covered_s": (
         "count_over_time((" + BY + " (max_over_time(deepseek_engine_ready[{gap}])) > 0)[{window}:{step}]) * {step_s}"
     ),
-    # Arrivals, however they ended: a request that was turned away is demand too.
-    "requests_per_min": BY + " (rate(deepseek_requests_total[{window}])) * 60",
-    "peak_requests_per_min": (
-        "max_over_time((" + BY + " (rate(deepseek_requests_total[{minute}])))[{window}:{step}]) * 60"
-    ),
+    "requests_per_min": _ARRIVALS.replace("{over}", "{window}") + " * 60",
+    "peak_requests_per_min": "max_over_time((" + _ARRIVALS.replace("{over}", "{minute}") + ")[{window}:{step}]) * 60",
     # Tokens served, and their dollars: idle, starting and draining time is in them.
     "tokens_per_s": BY + " (rate(deepseek_tokens_total[{window}]))",
     "usd_per_s": BY + " (rate(deepseek_spend_usd_total[{window}]))",

@@ -19,7 +19,7 @@ from deepseek_planner.difference import Difference, Situation, TargetGroup, as_r
 from deepseek_planner.forecast import DECLARED, covered
 from deepseek_planner.plan import DeploymentInput, DeploymentKey, Plan, Policy, RebalancingMode, Snapshot
 from deepseek_planner.units import MicroUsd, format_usd
-from deepseek_planner.worth import Hold, Waiting, held_for_capacity, held_for_savings
+from deepseek_planner.worth import Hold, Waiting, held_for_capacity, held_for_savings, objective_missed
 
 __all__ = [
     "Hold",
@@ -168,21 +168,10 @@ def _is_lost(situation: Situation, differs: Difference) -> bool:
 def _reason(situation: Situation, differs: Difference) -> MoveReason:
     """Why a move that may wait is worth considering. A high cost per token is never a reason to grow."""
     if differs.only_grows or differs.saves < 0:
-        return MoveReason.OBJECTIVE_MISSED if _objective_missed(situation.deployment) else MoveReason.DEMAND_HIGH
+        return MoveReason.OBJECTIVE_MISSED if objective_missed(situation.deployment) else MoveReason.DEMAND_HIGH
     if _cost_per_token_high(situation.deployment):
         return MoveReason.COST_PER_TOKEN_HIGH
     return MoveReason.CHEAPER_PLAN if differs.surplus or differs.grows else MoveReason.DEMAND_LOW
-
-
-def _objective_missed(deployment: DeploymentInput) -> bool:
-    measured, objectives = covered(deployment.measured), deployment.objectives
-    if measured is None:
-        return False
-    pairs = (
-        (measured.time_to_first_token_s, objectives.time_to_first_token),
-        (measured.time_per_output_token_s, objectives.time_per_output_token),
-    )
-    return any(seen is not None and target is not None and seen > target.limit_s for seen, target in pairs)
 
 
 def _cost_per_token_high(deployment: DeploymentInput) -> bool:

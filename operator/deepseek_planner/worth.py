@@ -1,8 +1,8 @@
 """Is a move worth its disruption? The bars it must pass, and the first one that holds it back.
 
 A move for savings passes every bar: measurements that fill their window, savings above the threshold, room for a
-load that wobbles, the cooldown, an answer that has settled, and savings that pay for the new engines' cold starts
-soon enough.
+load that wobbles, objectives that hold under load, the cooldown, an answer that has settled, and savings that pay for
+the new engines' cold starts soon enough.
 A move for capacity waits for nothing when measurements ask for it.
 """
 
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from deepseek_planner.difference import Difference, Situation
+from deepseek_planner.forecast import covered
+from deepseek_planner.plan import DeploymentInput
 from deepseek_planner.units import SECONDS_PER_HOUR
 
 
@@ -24,6 +26,7 @@ class Hold(StrEnum):
     SETTLING = "Settling"
     SAVINGS_BELOW_THRESHOLD = "SavingsBelowThreshold"
     HEADROOM_TOO_SMALL = "HeadroomTooSmall"
+    OBJECTIVE_MISSED = "ObjectiveMissed"
     BREAK_EVEN_TOO_LATE = "BreakEvenTooLate"
 
 
@@ -55,6 +58,7 @@ def held_for_savings(situation: Situation, difference: Difference) -> Waiting | 
         _held_for_measurements(situation)
         or _held_for_threshold(situation, difference)
         or _held_for_headroom(situation)
+        or _held_for_objectives(situation)
         or _held_for_cooldown(situation)
         or _held_for_settling(situation, situation.policy.settle_s)
         or _held_for_break_even(situation, difference)
@@ -92,6 +96,36 @@ def _held_for_headroom(situation: Situation) -> Waiting | None:
         return None
     text = f"would serve {capacity:.0f} requests/min, {wanted:.0f} leave room for a load that wobbles"
     return Waiting(Hold.HEADROOM_TOO_SMALL, text)
+
+
+def _held_for_objectives(situation: Situation) -> Waiting | None:
+    """Under load, latencies over their limits say that engines serve less than predicted: none may be taken away.
+
+    At less than half of what would be left, latency has another cause than load, and engines do not help it.
+    """
+    measured, plan = covered(situation.deployment.measured), situation.plan
+    if measured is None or plan is None or plan.prediction is None or not objective_missed(situation.deployment):
+        return None
+    capacity = plan.prediction.capacity_requests_per_min
+    if measured.requests_per_min <= capacity / 2:
+        return None
+    text = (
+        f"a latency objective is missed at {measured.requests_per_min:.0f} requests/min, "
+        f"of which the cheaper fleet is predicted to serve {capacity:.0f}"
+    )
+    return Waiting(Hold.OBJECTIVE_MISSED, text)
+
+
+def objective_missed(deployment: DeploymentInput) -> bool:
+    """Whether a measured latency is over its limit. What is not measured is not missed."""
+    measured, objectives = covered(deployment.measured), deployment.objectives
+    if measured is None:
+        return False
+    pairs = (
+        (measured.time_to_first_token_s, objectives.time_to_first_token),
+        (measured.time_per_output_token_s, objectives.time_per_output_token),
+    )
+    return any(seen is not None and target is not None and seen > target.limit_s for seen, target in pairs)
 
 
 def _held_for_cooldown(situation: Situation) -> Waiting | None:

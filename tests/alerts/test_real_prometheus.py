@@ -41,11 +41,14 @@ class Engine:
     started: float = field(default_factory=time.monotonic)
     requests: float = 0.0
     ready: int = 1
+    waiting_per_s: float = 0.0
+    waiting: float = 0.0
 
     def metrics(self) -> str:
         now = time.monotonic()
         elapsed_s, self.started = now - self.started, now
         self.requests += elapsed_s * self.requests_per_s
+        self.waiting += elapsed_s * self.waiting_per_s
         self.spend = getattr(self, "spend", 0.0) + elapsed_s * self.usd_per_hour / 3600
         requests, tokens = self.requests, self.requests * self.tokens_per_request
         lines = [
@@ -54,6 +57,7 @@ class Engine:
             f'deepseek_tokens_total{{{WHO},direction="input"}} {tokens * 0.8}',
             f'deepseek_tokens_total{{{WHO},direction="output"}} {tokens * 0.2}',
             f"deepseek_engine_ready{{{WHO}}} {self.ready}",
+            f"deepseek_requests_in_flight{{{WHO}}} {self.waiting}",
             f"deepseek_spend_usd_total{{{WHO}}} {self.spend:.9f}",
             f"vllm:request_prompt_tokens_sum{{{WHO}}} {tokens * 0.8}",
             f"vllm:request_prompt_tokens_count{{{WHO}}} {requests}",
@@ -191,6 +195,19 @@ async def test_load_and_service_are_measured_as_they_are(stage):
     assert seen.usd_per_million_tokens / 1e6 == pytest.approx(2.5, rel=0.2)
     assert 0.1 <= seen.time_to_first_token_s <= 0.2
     assert seen.time_per_output_token_s is None, "no such series: absent, not zero"
+
+
+async def test_requests_that_pile_up_are_demand_too(stage):
+    stage.engine.requests_per_s, stage.engine.waiting_per_s = 0.0, 4.0
+    one, measurements = deployment(), stage.measurements()
+
+    async def full():
+        found = await measurements.measured([one], now=datetime.now(UTC))
+        return found if found and found[KEY].covered_s >= WINDOW_S else None
+
+    seen = (await until(full, "a full window"))[KEY]
+    assert seen.requests_per_min == pytest.approx(240, rel=0.2)
+    assert seen.peak_requests_per_min == pytest.approx(240, rel=0.3)
 
 
 async def test_engines_that_only_start_say_nothing_about_the_demand(stage):

@@ -122,6 +122,16 @@ def test_what_would_grow_back_at_once_does_not_shrink(capacity, held):
         )
 
 
+@pytest.mark.parametrize(("per_min", "latency_s", "held"), [(60.0, 3.0, True), (60.0, 0.3, False), (10.0, 3.0, False)])
+def test_nothing_is_taken_from_a_fleet_that_is_late_under_load(per_min, latency_s, held):
+    seen = snapshot(group(2), measured=measured(per_min, time_to_first_token_s=latency_s))
+    wanted, by_key = plan(target(1), capacity=100.0)
+    (verdict,) = verdicts(seen, wanted, by_key, policy=POLICY, settled_s={KEY: 3600.0})
+    assert (verdict.waiting is not None) is held
+    if held:
+        assert hold(verdict) is Hold.OBJECTIVE_MISSED
+
+
 def test_nothing_above_the_declared_peak_is_kept_free():
     low = deployment(demand=Demand(10.0, 60.0, lengths(500), lengths(100)))
     wanted, by_key = plan(target(1), capacity=60.0)

@@ -88,10 +88,15 @@ def test_plan_and_fleet_in_dollars(metrics):
     assert value(samples, "deepseek_objective_seconds", **NAMED, objective="TimeToFirstToken", percentile="95") == 5
 
 
-@pytest.mark.parametrize(("ready", "expected"), [(2, 400.0), (1, 200.0), (3, 600.0), (0, 400.0)])
+@pytest.mark.parametrize(("ready", "expected"), [(2, 400.0), (1, 200.0), (3, 600.0)])
 def test_the_capacity_is_that_of_the_engines_that_are_ready(metrics, ready, expected):
     metrics.observe(report(groups=(replace(GROUP, ready=ready),)), seconds=0.1)
     assert value(read(metrics), "deepseek_plan_capacity_tokens_per_second", **NAMED) == expected
+
+
+def test_engines_that_only_start_have_no_capacity_to_leave_idle(metrics):
+    metrics.observe(report(groups=(replace(GROUP, ready=0),)), seconds=0.1)
+    assert "deepseek_plan_capacity_tokens_per_second" not in read(metrics)
 
 
 def measured(tokens_per_s):
