@@ -1,0 +1,1 @@
+"""Fitting predictions to measured runs and tables: the files; the mathematics is the planner's."""

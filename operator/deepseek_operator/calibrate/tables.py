@@ -1,0 +1,149 @@
+"""Reads the per-operation tables of ``aiconfigurator-core`` and mines them into curves.
+
+The tables are a tool of the fit: pyarrow and the tables are needed here only, never to plan or to predict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from deepseek_planner.prediction import mining
+from deepseek_planner.prediction.systems import System, system
+
+SOURCE = "PyPI aiconfigurator-core 0.12.0 (Apache-2.0), measured per-operation tables"
+SYSTEMS = ("h100_sxm", "h200_sxm", "b200_sxm", "b300_sxm", "gb200", "a100_sxm", "l40s")
+ENGINES = ("vllm", "sglang", "trtllm")
+GEMM_TYPES = {"bfloat16": "bf16", "fp8": "fp8", "nvfp4": "fp4"}
+EXPERT_TYPES = {  # table -> (stored, computed, bytes per weight)
+    "bfloat16": ("bf16", "bf16", 2.0),
+    "fp8": ("fp8", "fp8", 1.0),
+    "fp8_block": ("fp8_block", "fp8", 1.0),
+    "nvfp4": ("fp4", "fp4", 0.5625),
+    "int4_wo": ("int4", "bf16", 0.53125),
+    "w4a16_mxfp4": ("int4", "bf16", 0.53125),
+}
+EXPERT_KERNELS = {"trtllm": {"nvfp4": "cutlass", "bfloat16": "cutlass", "fp8": "cutlass"}}
+"""Where a table mixes kernels, the one that serves throughput."""
+
+
+class NoTablesError(ValueError):
+    """The directory holds no tables, or pyarrow is not installed to read them."""
+
+
+def mine(root: Path) -> dict[str, Any]:
+    """Curves of every system and engine that has tables under ``root`` (``.../aiconfigurator_core/systems/data``)."""
+    curves: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for name in SYSTEMS:
+        for engine in ENGINES:
+            found = _mine_engine(root / name, engine, system(name))
+            for key, rows in found.items():
+                curves.setdefault(name, {})[key] = rows
+    if not curves:
+        raise NoTablesError(f"{root} holds no tables; give the directory systems/data of aiconfigurator-core 0.12.0")
+    curves["common"] = _common(curves)
+    return {"source": SOURCE, "columns": "latency_us first second third error_percent points", "curves": curves}
+
+
+def _common(curves: dict[str, dict[str, dict[str, list[float]]]]) -> dict[str, dict[str, list[float]]]:
+    result: dict[str, dict[str, list[float]]] = {}
+    for engine in ENGINES:
+        keys = sorted({key for sets in curves.values() for key in sets.get(engine, {})})
+        for key in keys:
+            # Host-staged collectives and consumer memory systems would pull a common curve off.
+            rows = [sets[engine][key] for name, sets in curves.items() if name != "l40s" and key in sets.get(engine, {})]
+            if rows:
+                result.setdefault(engine, {})[key] = mining.common(rows)
+    return result
+
+
+def _mine_engine(base: Path, engine: str, facts: System) -> dict[str, dict[str, list[float]]]:
+    rows: dict[str, list[float]] = {}
+    versions: dict[str, dict[str, list[float]]] = {}
+    if (table := _latest(base / "gemm" / engine, "gemm_perf")) is not None:
+        for dtype, precision in GEMM_TYPES.items():
+            if (part := _where(table, "gemm_dtype", dtype)) is not None:
+                _put(rows, f"gemm:{precision}", mining.gemm, part, facts, precision)
+    folder = base / "moe" / engine
+    paths = sorted(folder.glob("*/moe_perf.parquet"), key=lambda path: _version(path.parent.name)) if folder.is_dir() else []
+    for path in paths:
+        fitted = _experts(_read(path), engine, facts)
+        if engine == "vllm" and _version(path.parent.name) < (0, 20):
+            versions[f"{engine}@0.19"] = fitted
+        else:
+            rows.update(fitted)
+    rows.update(_attention(base, engine, facts))
+    link = _latest(base / "comm" / engine, "custom_allreduce_perf") if engine != "sglang" else None
+    if link is not None and "backend" in link:
+        link = _where(link, "backend", "vllm_graph") or link
+    if link is not None:
+        for ranks in (2, 4, 8):
+            _put(rows, f"all_reduce:{ranks}", mining.all_reduce, link, ranks)
+    return {key: value for key, value in {engine: rows, **versions}.items() if value}
+
+
+def _experts(table: dict[str, Any], engine: str, facts: System) -> dict[str, list[float]]:
+    rows: dict[str, list[float]] = {}
+    for dtype, (stored, computed, weight) in EXPERT_TYPES.items():
+        part = _where(table, "moe_dtype", dtype)
+        if part is None or f"experts:{stored}" in rows:
+            continue
+        kernel = EXPERT_KERNELS.get(engine, {}).get(dtype)
+        if kernel is not None:
+            part = _where(part, "kernel_source", kernel, contains=True) or part
+        _put(rows, f"experts:{stored}", mining.experts, part, facts, computed, weight)
+    return rows
+
+
+def _put(rows: dict[str, list[float]], key: str, fit: Callable[..., mining.Fitted], *arguments: Any) -> None:
+    """Fit and keep; a table with too few points of a kind gives no curve, and the common one stands in."""
+    try:
+        rows[key] = fit(*arguments).row()
+    except mining.TooFewPointsError:
+        return
+
+
+def _attention(base: Path, engine: str, facts: System) -> dict[str, list[float]]:
+    rows: dict[str, list[float]] = {}
+    for key, family, name, fit in (
+        ("decode", "attention", "generation_attention_perf", mining.grouped_decode),
+        ("prefill", "attention", "context_attention_perf", mining.grouped_prefill),
+        ("mla_decode", "mla", "generation_mla_perf", mining.latent_decode),
+        ("mla_prefill", "mla", "context_mla_perf", mining.latent_prefill),
+    ):
+        # vLLM's tables time whole MLA modules; TensorRT-LLM's time the attention alone.
+        source = "trtllm" if family == "mla" and engine == "vllm" else engine
+        if (table := _latest(base / family / source, name)) is not None:
+            _put(rows, key, fit, table, facts)
+    if (table := _latest(base / "linear_attention" / engine, "gdn_perf")) is not None:
+        _put(rows, "linear_decode", mining.linear, table, facts, "generation")
+        _put(rows, "linear_prefill", mining.linear, table, facts, "context")
+    return rows
+
+
+def _version(text: str) -> tuple[int, ...]:
+    digits = "".join(letter if letter.isdigit() else " " for letter in text).split()
+    return tuple(int(part) for part in digits)
+
+
+def _latest(folder: Path, name: str) -> dict[str, Any] | None:
+    paths = sorted(folder.glob(f"*/{name}.parquet"), key=lambda path: _version(path.parent.name))
+    return _read(paths[-1]) if paths else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        import pyarrow.parquet as parquet  # noqa: PLC0415
+    except ImportError:
+        raise NoTablesError("reading the tables needs pyarrow: pip install pyarrow") from None
+    table = parquet.read_table(path)
+    return {name: table.column(name).to_numpy(zero_copy_only=False) for name in table.column_names}
+
+
+def _where(table: dict[str, Any], column: str, value: str, *, contains: bool = False) -> dict[str, Any] | None:
+    import numpy as np  # noqa: PLC0415
+
+    text = np.asarray(table[column]).astype(str)
+    chosen = np.char.find(text, value) >= 0 if contains else text == value
+    return {name: np.asarray(values)[chosen] for name, values in table.items()} if chosen.any() else None

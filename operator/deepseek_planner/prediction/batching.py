@@ -1,0 +1,168 @@
+"""Continuous batching in closed form: from a load to the mix of steps that a request lives through.
+
+The schedule of an engine hardly depends on how long its steps take, so it is worked out in counts of steps:
+how many sequences decode together, which share of the steps also carries prompt tokens and how many, and how long
+a prompt waits. Times follow as sums of step times, linear in them. ``tests`` hold it against a small simulation
+of the scheduler, step by step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, exp
+
+from deepseek_planner.prediction.operations import Batch
+
+MAX_UTILIZATION = 0.95
+"""Beyond this the wait for prompt tokens of others is bounded by the closed loop, not by the formula."""
+CACHE_HELD_OUTPUT = 0.6
+"""Share of its output that a sequence holds in the cache on average while the cache is the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A closed loop of ``concurrency`` requests. Lengths are means; ``spread`` is (longest - shortest) / longest."""
+
+    concurrency: float
+    input_tokens: float
+    output_tokens: float
+    spread: float = 0.2
+    """0: all requests are alike and stay in lock-step."""
+    cached_tokens: float = 0.0
+    """Prompt tokens that the prefix cache holds already: attended to, not computed."""
+    requests_per_slot: float = 10.0
+    """Requests that each of the concurrent clients sends: the first of them all arrive at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduler:
+    """What of an engine's scheduler shapes the mix."""
+
+    token_budget: float
+    """Most tokens in one step."""
+    mixes: bool = True
+    """Whether decodes share the steps of prompts (vLLM, TensorRT-LLM), or wait for them (SGLang)."""
+    max_sequences: float = 1024.0
+    cache_tokens: float = float("inf")
+    """Tokens that the KV cache holds, per replica of the attention."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Steps that a request lives through. Times are sums of weights times the seconds of these steps."""
+
+    decode: Batch
+    mixed: Batch
+    """A step that carries prompt tokens; in an engine that does not mix, it has no decodes."""
+    burst: Batch
+    """A full step of the first burst."""
+    decode_weight: float
+    """Decode steps per output token."""
+    mixed_weight: float
+    """Mixed steps per output token."""
+    wait_decode: float
+    """Decode steps that a prompt waits for, while the running step ends."""
+    wait_mixed: float
+    own: float
+    """Mixed steps that carry the prompt itself."""
+    queue: float
+    """Mixed steps that carry prompts of others before."""
+    burst_share: float
+    """Share of the requests that arrive in the first burst."""
+    burst_steps: float
+    """Steps that such a request waits for and lives in, on average."""
+    cache_wait: float
+    """Waits for cache space, in multiples of a request's time in decode."""
+    running: float
+    """Sequences that run at once."""
+
+    @property
+    def is_cache_bound(self) -> bool:
+        return self.cache_wait > 0.0
+
+
+def mix(load: Load, scheduler: Scheduler) -> Mix:
+    """The steady mix of steps under ``load``."""
+    output = max(load.output_tokens, 1.0)
+    cached = min(load.cached_tokens, max(load.input_tokens - 1.0, 0.0))
+    prompt = max(load.input_tokens - cached, 1.0)
+    concurrency = max(load.concurrency, 1.0)
+    # A shared prefix is held once, whoever uses it.
+    held = prompt + CACHE_HELD_OUTPUT * output
+    slots = max(min(concurrency, scheduler.max_sequences, scheduler.cache_tokens / held), 1.0)
+    budget = scheduler.token_budget
+    # Decodes come first in the budget; prompts get the room that is left.
+    running = min(slots, budget / (1.0 + prompt / output)) if scheduler.mixes else slots
+    room = max(budget - running if scheduler.mixes else budget, 1.0)
+    arrivals = running / output
+    """Prompts per step."""
+    fullness = min(arrivals * prompt / room, 1.0)
+    if load.spread > 0.0:
+        share = 1.0 - exp(-arrivals)
+    else:
+        share = arrivals / max(min(room / prompt, concurrency), 1.0)
+    share = min(max(share, fullness), 1.0)
+    prompts = arrivals / share
+    """Prompts per mixed step, below one where a prompt needs several."""
+    chunks = max(1.0 / prompts, 1.0)
+    """Mixed steps of one prompt."""
+    decode = Batch(decodes=running, context=cached + prompt + output / 2.0)
+    mixed = Batch(
+        decodes=max(running - prompts, 0.0) if scheduler.mixes else 0.0,
+        context=decode.context,
+        prompts=prompts * chunks,
+        chunk=prompt / chunks,
+        history=cached + prompt * (1.0 - 1.0 / chunks) / 2.0,
+    )
+    stalled = share * max(concurrency - prompts, 0.0) / concurrency
+    wait_mixed, wait_decode = _wait(load, share, prompts, concurrency)
+    return Mix(
+        decode=decode,
+        mixed=mixed,
+        burst=_burst(scheduler, prompt, cached, concurrency),
+        decode_weight=1.0 - stalled if scheduler.mixes else 1.0,
+        mixed_weight=stalled,
+        wait_decode=wait_decode,
+        wait_mixed=wait_mixed,
+        own=chunks,
+        queue=_queue(load, fullness, chunks, slots - running, prompt / room),
+        burst_share=min(1.0 / max(load.requests_per_slot, 1.0), 1.0),
+        burst_steps=(max(ceil(concurrency * prompt / budget), 1.0) + 1.0) / 2.0,
+        cache_wait=max(concurrency - slots, 0.0) / slots,
+        running=running,
+    )
+
+
+def _wait(load: Load, share: float, prompts: float, concurrency: float) -> tuple[float, float]:
+    """Mixed and decode steps that run when a prompt arrives and must end first."""
+    if load.spread > 0.0:
+        return share, 1.0 - share
+    # In lock-step the groups follow each other: the step in front carries the group before.
+    groups = max(concurrency / max(prompts, 1.0), 1.0)
+    followed = (groups - 1.0) / groups
+    return followed, 0.0
+
+
+def _queue(load: Load, fullness: float, chunks: float, backlog: float, steps_per_prompt: float) -> float:
+    """Mixed steps of prompts that came before: random arrivals collide, and a backlog waits for room."""
+    waiting = max(backlog, 0.0) * steps_per_prompt
+    if load.spread == 0.0:
+        return waiting
+    bounded = min(fullness, MAX_UTILIZATION)
+    collisions = bounded / (2.0 * (1.0 - bounded)) * chunks
+    return waiting + min(collisions, load.concurrency * steps_per_prompt / 2.0)
+
+
+def _burst(scheduler: Scheduler, prompt: float, cached: float, concurrency: float) -> Batch:
+    """A full step while the first burst is worked off: half of the sequences decode already."""
+    tokens = min(concurrency * prompt, scheduler.token_budget)
+    prompts = tokens / prompt
+    chunks = max(1.0 / prompts, 1.0)
+    decodes = max(concurrency - prompts, 0.0) / 2.0 if scheduler.mixes else 0.0
+    return Batch(
+        decodes=decodes,
+        context=cached + prompt + 1.0,
+        prompts=prompts * chunks,
+        chunk=prompt / chunks,
+        history=cached + prompt * (1.0 - 1.0 / chunks) / 2.0,
+    )

@@ -1,0 +1,214 @@
+"""Corrections from measured runs: maximum a posteriori, with robust residuals and exact derivatives. Needs numpy.
+
+Every factor starts at a prior (curves were measured, so theirs is 1; overheads at typical launch times), and every
+group's deviation at zero with a width. The widths are the only things chosen by hand; they were chosen on nested
+folds, not on the folds that are reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, log
+from typing import TYPE_CHECKING
+
+from deepseek_planner.prediction.corrections import Corrections, Group, groups
+from deepseek_planner.prediction.runs import Run
+from deepseek_planner.prediction.terms import Terms, terms
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vector = NDArray[np.float64]
+
+ITERATIONS = 60
+TPOT_NOISE = 0.05
+TTFT_NOISE = 0.12
+HUBER = 2.0
+"""Residuals beyond so many noise widths count linearly."""
+MAX_TTFT_MS = 10_000.0
+"""Longer waits say something about a queue or a cold start, not about the engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """Where the logarithm of a factor starts, how far it may go, and the widths of its groups' deviations."""
+
+    center: float
+    width: float
+    levels: Mapping[str, float]
+
+
+_SCALE = {"generation": 0.12, "path": 0.08, "model": 0.10, "placed": 0.08, "release": 0.05}
+_OVERHEAD = {"generation": 0.3, "model": 0.3, "placed": 0.2, "release": 0.2, "ranks": 0.15}
+_FIRST = {"harness": 0.4, "generation": 0.3, "model": 0.4, "placed": 0.3, "release": 0.3}
+
+
+def default_priors() -> dict[str, Prior]:
+    """Priors by factor."""
+    found: dict[str, Prior] = {}
+    for name in ("gemm", "experts", "decode_attention", "prefill_attention", "collective", "elementwise"):
+        for kind in ("decode", "mixed"):
+            found[f"{name}.{kind}"] = Prior(0.0, 0.3, _SCALE)
+    found["layer.decode"] = Prior(log(7e-6), 0.7, _OVERHEAD)
+    found["layer.mixed"] = Prior(log(2e-5), 0.7, _OVERHEAD)
+    found["step.decode"] = Prior(log(5e-4), 0.7, _OVERHEAD)
+    found["step.mixed"] = Prior(log(3e-3), 0.7, _OVERHEAD)
+    found["sequence"] = Prior(log(5e-6), 0.7, {"generation": 0.2, "model": 0.2})
+    found["first_token"] = Prior(log(0.03), 0.7, _FIRST)
+    found["first_token_per_token"] = Prior(log(1e-6), 1.0, {"harness": 0.3})
+    found["wait"] = Prior(0.0, 0.3, {"harness": 0.3})
+    found["own"] = Prior(0.0, 0.1, {})
+    found["queue"] = Prior(0.0, 0.4, {"harness": 0.3})
+    found["burst"] = Prior(0.0, 0.3, {"harness": 0.3, "release": 0.2})
+    found["cache"] = Prior(0.0, 0.5, {})
+    return found
+
+
+class Problem:
+    """Measured runs of one engine as arrays, ready to be fitted on any subset."""
+
+    def __init__(self, runs: Sequence[Run], priors: Mapping[str, Prior] | None = None) -> None:
+        self.runs = [run for run in runs if run.is_measured]
+        self.priors = dict(priors or default_priors())
+        self.terms = [terms(run) for run in self.runs]
+        self.keys = [groups(run) for run in self.runs]
+
+    def fit(self, chosen: Sequence[int]) -> Corrections:
+        """Corrections from the runs at the indices ``chosen``."""
+        return _Fit(self, chosen).solve()
+
+
+class _Fit:
+    def __init__(self, problem: Problem, chosen: Sequence[int]) -> None:
+        import numpy as np  # noqa: PLC0415
+
+        self.problem, self.chosen = problem, list(chosen)
+        self.names: list[tuple[str, str]] = []
+        index: dict[tuple[str, str], int] = {}
+        widths: list[float] = []
+        centers: list[float] = []
+
+        def column(name: str, key: str, center: float, width: float) -> int:
+            if (name, key) not in index:
+                index[name, key] = len(self.names)
+                self.names.append((name, key))
+                widths.append(width)
+                centers.append(center)
+            return index[name, key]
+
+        self.rows: list[tuple[Vector, Vector]] = []
+        """For TPOT then TTFT of each run: seconds of the terms, and the term x coefficient incidence."""
+        incidences: list[list[list[int]]] = []
+        values: list[list[float]] = []
+        targets: list[float] = []
+        noise: list[float] = []
+        for at in self.chosen:
+            run, found, keys = problem.runs[at], problem.terms[at], problem.keys[at]
+            observed = [(found.tpot, run.tpot_ms, TPOT_NOISE)]
+            if run.ttft_ms <= MAX_TTFT_MS:
+                observed.append((found.ttft, run.ttft_ms, TTFT_NOISE))
+            for parts, measured_ms, width in observed:
+                lists: list[list[int]] = []
+                for names, _ in parts:
+                    columns: list[int] = []
+                    for name in names:
+                        prior = problem.priors[name]
+                        columns.append(column(name, "", prior.center, prior.width))
+                        columns += [
+                            column(name, f"{level}={keys[level]}", 0.0, spread)
+                            for level, spread in prior.levels.items()
+                        ]
+                    lists.append(columns)
+                incidences.append(lists)
+                values.append([seconds for _, seconds in parts])
+                targets.append(log(measured_ms / 1e3))
+                noise.append(width)
+        self.centers, self.widths = np.array(centers), np.array(widths)
+        self.targets, self.noise = np.array(targets), np.array(noise)
+        longest = max(len(row) for row in values)
+        size = len(self.names)
+        self.seconds = np.zeros((len(values), longest))
+        self.incidence = np.zeros((len(values), longest, size), dtype=np.float32)
+        for row, (lists, seconds) in enumerate(zip(incidences, values, strict=True)):
+            self.seconds[row, : len(seconds)] = seconds
+            for term, columns in enumerate(lists):
+                for one in columns:
+                    self.incidence[row, term, one] += 1.0
+
+    def solve(self) -> Corrections:
+        import numpy as np  # noqa: PLC0415
+
+        point = self.centers.copy()
+        damping = 1e-3
+        cost, gradient, normal = self._expand(point)
+        for _ in range(ITERATIONS):
+            step = np.linalg.solve(normal + damping * np.diag(np.diag(normal)), -gradient)
+            trial = point + step
+            new_cost, new_gradient, new_normal = self._expand(trial)
+            if new_cost < cost:
+                done = cost - new_cost < 1e-7 * cost
+                point, cost, gradient, normal = trial, new_cost, new_gradient, new_normal
+                damping = max(damping / 5.0, 1e-9)
+                if done:
+                    break
+            else:
+                damping *= 5.0
+                if damping > 1e9:
+                    break
+        return self._corrections(point)
+
+    def _expand(self, point: Vector) -> tuple[float, Vector, Vector]:
+        """Cost, gradient and Gauss-Newton matrix at ``point``, residuals reweighted by Huber's rule."""
+        import numpy as np  # noqa: PLC0415
+
+        shares = np.exp(self.incidence @ point.astype(np.float32)) * self.seconds
+        total = shares.sum(axis=1)
+        residual = (np.log(total) - self.targets) / self.noise
+        jacobian = np.einsum("rt,rtc->rc", shares / (total * self.noise)[:, None], self.incidence)
+        size = np.abs(residual)
+        weight = np.where(size <= HUBER, 1.0, HUBER / np.maximum(size, 1e-12))
+        losses = np.where(size <= HUBER, size**2, 2 * HUBER * size - HUBER**2)
+        prior = (point - self.centers) / self.widths
+        cost = float(losses.sum() + prior @ prior)
+        gradient = jacobian.T @ (weight * residual) + prior / self.widths
+        normal = jacobian.T @ (weight[:, None] * jacobian) + np.diag(1.0 / self.widths**2)
+        return cost, gradient, normal
+
+    def _corrections(self, point: Vector) -> Corrections:
+        base = {name: prior.center for name, prior in self.problem.priors.items()}
+        deviations: dict[str, dict[str, float]] = {}
+        for (name, key), value in zip(self.names, point, strict=True):
+            if not key:
+                base[name] = round(float(value), 4)
+            elif abs(value) >= 0.002:
+                deviations.setdefault(name, {})[key] = round(float(value), 4)
+        return Corrections("", base, deviations, {}, "")
+
+
+def evidence(problem: Problem, fitted: Corrections, chosen: Sequence[int]) -> dict[str, Group]:
+    """By cell: how many points, which releases, and the mean error that is left in them."""
+    cells: dict[str, list[int]] = {}
+    for at in chosen:
+        cells.setdefault(problem.keys[at]["cell"], []).append(at)
+    found: dict[str, Group] = {}
+    for cell, members in sorted(cells.items()):
+        tpot, ttft = [], []
+        for at in members:
+            run = problem.runs[at]
+            known = tuple(f"{level}={value}" for level, value in problem.keys[at].items())
+            tpot.append(abs(fitted.seconds(problem.terms[at].tpot, known) * 1e3 / run.tpot_ms - 1.0))
+            ttft.append(abs(fitted.seconds(problem.terms[at].ttft, known) * 1e3 / run.ttft_ms - 1.0))
+        found[cell] = Group(
+            points=len(members),
+            tpot_error_percent=round(100.0 * sum(tpot) / len(tpot), 1),
+            ttft_error_percent=round(100.0 * sorted(ttft)[len(ttft) // 2], 1),
+            versions=tuple(sorted({problem.runs[at].version or "unknown" for at in members})),
+        )
+    return found
+
+
+def typical(fitted: Corrections, name: str) -> float:
+    """A factor without its groups."""
+    return exp(fitted.base[name])

@@ -1,0 +1,62 @@
+"""Which number format each matrix of a model is stored and computed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deepseek_planner.prediction.architecture import Architecture
+from deepseek_planner.prediction.systems import System
+
+STORED_BYTES = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "fp8_block": 1.0, "int8": 1.0, "int4": 0.53125, "fp4": 0.5625}
+"""Bytes per weight with its scales: groups of 128 (int4), 16 (NVFP4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """Stored formats by role; ``kv_bytes`` per cache element."""
+
+    attention: str
+    dense: str
+    experts: str
+    head: str
+    kv_bytes: float
+
+    def bytes_of(self, stored: str) -> float:
+        return STORED_BYTES[stored]
+
+    def computed(self, stored: str, system: System) -> str:
+        """Compute format of a stored one on ``system``: 16 bits where its units cannot do better."""
+        wanted = "fp8" if stored == "fp8_block" else stored
+        return wanted if wanted in {"fp8", "int8", "fp4"} and system.computes_in(wanted) else "bf16"
+
+    def is_expanded(self, stored: str, system: System) -> bool:
+        """Whether weights are expanded to 16 bits on the fly."""
+        return stored not in {"bf16", "fp16"} and self.computed(stored, system) == "bf16"
+
+    def expert_curve(self, stored: str, system: System) -> str:
+        computed = self.computed(stored, system)
+        if computed == "fp8":
+            return f"experts:{stored}"
+        if computed == "bf16" and stored in {"int4", "fp4"}:
+            return "experts:int4"
+        return f"experts:{computed}" if computed != "int8" else "experts:fp8"
+
+
+def formats(architecture: Architecture, precision: str, *, kv_bytes: float | None = None) -> Formats:
+    """Formats of a checkpoint of ``architecture`` in ``precision`` (``bf16 fp16 fp8 int8 int4 fp4``; empty: 16 bits).
+
+    Published 4-bit checkpoints of mixture-of-experts models keep attention in 16 bits; dense ones quantize it too.
+    """
+    stored = precision or "bf16"
+    if stored not in STORED_BYTES:
+        known = ", ".join(sorted(STORED_BYTES))
+        raise ValueError(f"precision {precision!r} is not known; known are {known}")
+    is_block = stored == "fp8" and architecture.is_sparse
+    keeps_attention = stored in {"fp4", "int4"} and architecture.is_sparse
+    return Formats(
+        attention="bf16" if keeps_attention else stored,
+        dense=stored,
+        experts="fp8_block" if is_block else stored,
+        head="bf16",
+        kv_bytes=kv_bytes or (1.0 if stored == "fp4" else 2.0),
+    )
