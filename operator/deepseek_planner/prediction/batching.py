@@ -15,6 +15,8 @@ from deepseek_planner.prediction.operations import Batch
 
 MAX_UTILIZATION = 0.95
 """Beyond this the wait for prompt tokens of others is bounded by the closed loop, not by the formula."""
+FIRST_OF_LOCK_STEP = 1.5
+"""Groups of prompts that pass before the steps of a lock-step burst are packed, per prompt in a step."""
 CACHE_HELD_OUTPUT = 0.6
 """Share of its output that a sequence holds in the cache on average while the cache is the limit."""
 
@@ -114,43 +116,69 @@ def mix(load: Load, scheduler: Scheduler) -> Mix:
         chunk=prompt / chunks,
         history=cached + prompt * (1.0 - 1.0 / chunks) / 2.0,
     )
-    stalled = share * max(concurrency - prompts, 0.0) / concurrency
-    wait_mixed, wait_decode = _wait(load, share, prompts, concurrency)
+    burst_steps = (max(ceil(concurrency * prompt / budget), 1.0) + 1.0) / 2.0
+    burst = _burst(scheduler, prompt, cached, concurrency)
+    burst_share = min(1.0 / max(load.requests_per_slot, 1.0), 1.0)
+    if not scheduler.mixes and load.spread == 0.0:
+        # Prompts go first and all lengths are alike: every burst of the closed loop is like the first one, and who
+        # is served early waits for the others before it decodes.
+        return Mix(
+            decode=decode,
+            mixed=burst,
+            burst=burst,
+            decode_weight=1.0,
+            mixed_weight=(burst_steps - 1.0) / max(output - 1.0, 1.0),
+            wait_decode=0.0,
+            wait_mixed=burst_steps - 1.0,
+            own=1.0,
+            queue=0.0,
+            burst_share=burst_share,
+            burst_steps=burst_steps,
+            cache_wait=max(concurrency - slots, 0.0) / slots,
+            running=running,
+        )
+    wait_decode, wait_mixed, own = _first_steps(load, share, prompts, concurrency)
+    # With more prompts than room, all of the closed loop that does not decode waits.
+    backlog = slots / arrivals - output - wait_decode - wait_mixed - own if running < slots else 0.0
+    queue = max(backlog, 0.0) + _collisions(load, fullness, chunks, prompt / room)
+    # A request's decode lasts output - 1 steps (or more, where prompts stop it); of the mixed steps of a cycle, those
+    # that it spent waiting for its own first token do not delay it. While the last requests drain, none arrive.
+    cycle = output - 1.0 + wait_decode + wait_mixed + own + queue
+    stalls = max(share * min(slots / (arrivals * cycle), 1.0) * cycle - wait_mixed - own - queue, 0.0)
+    stalled = min(stalls / max(output - 1.0, 1.0), 1.0) * (1.0 - burst_share / 2.0)
     return Mix(
         decode=decode,
         mixed=mixed,
-        burst=_burst(scheduler, prompt, cached, concurrency),
+        burst=burst,
         decode_weight=1.0 - stalled if scheduler.mixes else 1.0,
         mixed_weight=stalled,
         wait_decode=wait_decode,
         wait_mixed=wait_mixed,
-        own=chunks,
-        queue=_queue(load, fullness, chunks, slots - running, prompt / room),
-        burst_share=min(1.0 / max(load.requests_per_slot, 1.0), 1.0),
-        burst_steps=(max(ceil(concurrency * prompt / budget), 1.0) + 1.0) / 2.0,
+        own=own,
+        queue=queue,
+        burst_share=burst_share,
+        burst_steps=burst_steps,
         cache_wait=max(concurrency - slots, 0.0) / slots,
         running=running,
     )
 
 
-def _wait(load: Load, share: float, prompts: float, concurrency: float) -> tuple[float, float]:
-    """Mixed and decode steps that run when a prompt arrives and must end first."""
+def _first_steps(load: Load, share: float, prompts: float, concurrency: float) -> tuple[float, float, float]:
+    """Decode and mixed steps that run when a prompt arrives and must end first, and the steps that carry it."""
     if load.spread > 0.0:
-        return share, 1.0 - share
-    # In lock-step the groups follow each other: the step in front carries the group before.
-    groups = max(concurrency / max(prompts, 1.0), 1.0)
-    followed = (groups - 1.0) / groups
-    return followed, 0.0
+        return 1.0 - share, share, max(1.0 / prompts, 1.0)
+    # In lock-step the prompts of a burst follow each other for good: each waits for the step of the one before, and
+    # what did not fit beside that one's spills into another step. The first of them find room.
+    packed = max(1.0 - FIRST_OF_LOCK_STEP * max(prompts, 1.0) ** 2 / concurrency, 0.0)
+    return 0.0, packed, max(1.0 / prompts, 1.0) + packed * min(1.0 / prompts, 1.0)
 
 
-def _queue(load: Load, fullness: float, chunks: float, backlog: float, steps_per_prompt: float) -> float:
-    """Mixed steps of prompts that came before: random arrivals collide, and a backlog waits for room."""
-    waiting = max(backlog, 0.0) * steps_per_prompt
+def _collisions(load: Load, fullness: float, chunks: float, steps_per_prompt: float) -> float:
+    """Mixed steps of prompts that came just before: random arrivals collide, those in lock-step do not."""
     if load.spread == 0.0:
-        return waiting
+        return 0.0
     bounded = min(fullness, MAX_UTILIZATION)
-    collisions = bounded / (2.0 * (1.0 - bounded)) * chunks
-    return waiting + min(collisions, load.concurrency * steps_per_prompt / 2.0)
+    return min(bounded / (2.0 * (1.0 - bounded)) * chunks, load.concurrency * steps_per_prompt / 2.0)
 
 
 def _burst(scheduler: Scheduler, prompt: float, cached: float, concurrency: float) -> Batch:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Vector = NDArray[np.float64]
 
 ITERATIONS = 60
+TOLERANCE = 1e-6
 TPOT_NOISE = 0.05
 TTFT_NOISE = 0.12
 HUBER = 2.0
@@ -81,61 +82,68 @@ class Problem:
 
 
 class _Fit:
+    """One fit. A term's logarithm is a sum of a few *nodes* (a factor as one group of runs sees it), and a node is
+    a sum of coefficients: both are kept as indices, so that the derivative is two small products.
+    """
+
     def __init__(self, problem: Problem, chosen: Sequence[int]) -> None:
         import numpy as np  # noqa: PLC0415
 
-        self.problem, self.chosen = problem, list(chosen)
+        self.problem = problem
         self.names: list[tuple[str, str]] = []
-        index: dict[tuple[str, str], int] = {}
-        widths: list[float] = []
-        centers: list[float] = []
-
-        def column(name: str, key: str, center: float, width: float) -> int:
-            if (name, key) not in index:
-                index[name, key] = len(self.names)
-                self.names.append((name, key))
-                widths.append(width)
-                centers.append(center)
-            return index[name, key]
-
-        self.rows: list[tuple[Vector, Vector]] = []
-        """For TPOT then TTFT of each run: seconds of the terms, and the term x coefficient incidence."""
-        incidences: list[list[list[int]]] = []
+        self._columns: dict[tuple[str, str], int] = {}
+        self._nodes: dict[tuple[str, ...], int] = {}
+        self._node_columns: list[list[int]] = []
+        self._widths: list[float] = []
+        self._centers: list[float] = []
+        terms_of: list[list[list[int]]] = []
         values: list[list[float]] = []
         targets: list[float] = []
         noise: list[float] = []
-        for at in self.chosen:
+        for at in chosen:
             run, found, keys = problem.runs[at], problem.terms[at], problem.keys[at]
             observed = [(found.tpot, run.tpot_ms, TPOT_NOISE)]
             if run.ttft_ms <= MAX_TTFT_MS:
                 observed.append((found.ttft, run.ttft_ms, TTFT_NOISE))
             for parts, measured_ms, width in observed:
-                lists: list[list[int]] = []
-                for names, _ in parts:
-                    columns: list[int] = []
-                    for name in names:
-                        prior = problem.priors[name]
-                        columns.append(column(name, "", prior.center, prior.width))
-                        columns += [
-                            column(name, f"{level}={keys[level]}", 0.0, spread)
-                            for level, spread in prior.levels.items()
-                        ]
-                    lists.append(columns)
-                incidences.append(lists)
+                terms_of.append([[self._node(name, keys) for name in names] for names, _ in parts])
                 values.append([seconds for _, seconds in parts])
                 targets.append(log(measured_ms / 1e3))
                 noise.append(width)
-        self.centers, self.widths = np.array(centers), np.array(widths)
+        self.centers, self.widths = np.array(self._centers), np.array(self._widths)
         self.targets, self.noise = np.array(targets), np.array(noise)
-        longest = max(len(row) for row in values)
-        size = len(self.names)
+        nodes = len(self._node_columns)
+        self.coefficients = np.zeros((nodes + 1, len(self.names)))
+        for node, columns in enumerate(self._node_columns):
+            self.coefficients[node, columns] = 1.0
+        longest, deepest = max(map(len, values)), max(len(one) for row in terms_of for one in row)
         self.seconds = np.zeros((len(values), longest))
-        self.incidence = np.zeros((len(values), longest, size), dtype=np.float32)
-        for row, (lists, seconds) in enumerate(zip(incidences, values, strict=True)):
+        # The node after the last is none: its logarithm is zero.
+        self.nodes = np.full((len(values), longest, deepest), nodes, dtype=np.int64)
+        for row, (lists, seconds) in enumerate(zip(terms_of, values, strict=True)):
             self.seconds[row, : len(seconds)] = seconds
-            for term, columns in enumerate(lists):
-                for one in columns:
-                    self.incidence[row, term, one] += 1.0
+            for term, one in enumerate(lists):
+                self.nodes[row, term, : len(one)] = one
+
+    def _node(self, name: str, keys: Mapping[str, str]) -> int:
+        prior = self.problem.priors[name]
+        identity = (name, *(f"{level}={keys[level]}" for level in prior.levels))
+        if identity not in self._nodes:
+            self._nodes[identity] = len(self._node_columns)
+            columns = [self._column(name, "", prior.center, prior.width)]
+            columns += [
+                self._column(name, f"{level}={keys[level]}", 0.0, width) for level, width in prior.levels.items()
+            ]
+            self._node_columns.append(columns)
+        return self._nodes[identity]
+
+    def _column(self, name: str, key: str, center: float, width: float) -> int:
+        if (name, key) not in self._columns:
+            self._columns[name, key] = len(self.names)
+            self.names.append((name, key))
+            self._centers.append(center)
+            self._widths.append(width)
+        return self._columns[name, key]
 
     def solve(self) -> Corrections:
         import numpy as np  # noqa: PLC0415
@@ -148,7 +156,7 @@ class _Fit:
             trial = point + step
             new_cost, new_gradient, new_normal = self._expand(trial)
             if new_cost < cost:
-                done = cost - new_cost < 1e-7 * cost
+                done = cost - new_cost < TOLERANCE * cost
                 point, cost, gradient, normal = trial, new_cost, new_gradient, new_normal
                 damping = max(damping / 5.0, 1e-9)
                 if done:
@@ -163,10 +171,15 @@ class _Fit:
         """Cost, gradient and Gauss-Newton matrix at ``point``, residuals reweighted by Huber's rule."""
         import numpy as np  # noqa: PLC0415
 
-        shares = np.exp(self.incidence @ point.astype(np.float32)) * self.seconds
+        logarithms = self.coefficients @ point
+        shares = np.exp(logarithms[self.nodes].sum(axis=2)) * self.seconds
         total = shares.sum(axis=1)
         residual = (np.log(total) - self.targets) / self.noise
-        jacobian = np.einsum("rt,rtc->rc", shares / (total * self.noise)[:, None], self.incidence)
+        by_node = np.zeros((len(total), len(logarithms)))
+        rows = np.arange(len(total))[:, None]
+        for depth in range(self.nodes.shape[2]):
+            np.add.at(by_node, (rows, self.nodes[:, :, depth]), shares)
+        jacobian = (by_node / (total * self.noise)[:, None]) @ self.coefficients
         size = np.abs(residual)
         weight = np.where(size <= HUBER, 1.0, HUBER / np.maximum(size, 1e-12))
         losses = np.where(size <= HUBER, size**2, 2 * HUBER * size - HUBER**2)
