@@ -44,6 +44,8 @@ class Scheduler:
     """Most tokens in one step."""
     mixes: bool = True
     """Whether decodes share the steps of prompts (vLLM, TensorRT-LLM), or wait for them (SGLang)."""
+    poll_steps: float = 1.0
+    """Steps between two looks for new requests (SGLang's scheduler-recv-interval)."""
     max_sequences: float = 1024.0
     cache_tokens: float = float("inf")
     """Tokens that the KV cache holds, per replica of the attention."""
@@ -100,7 +102,7 @@ def mix(load: Load, scheduler: Scheduler) -> Mix:
     """Prompts per step."""
     fullness = min(arrivals * prompt / room, 1.0)
     if load.spread > 0.0:
-        share = 1.0 - exp(-arrivals)
+        share = (1.0 - exp(-arrivals * scheduler.poll_steps)) / scheduler.poll_steps
     else:
         share = arrivals / max(min(room / prompt, concurrency), 1.0)
     share = min(max(share, fullness), 1.0)
@@ -138,6 +140,7 @@ def mix(load: Load, scheduler: Scheduler) -> Mix:
             running=running,
         )
     wait_decode, wait_mixed, own = _first_steps(load, share, prompts, concurrency)
+    wait_decode += (scheduler.poll_steps - 1.0) / 2.0
     # With more prompts than room, all of the closed loop that does not decode waits.
     backlog = slots / arrivals - output - wait_decode - wait_mixed - own if running < slots else 0.0
     queue = max(backlog, 0.0) + _collisions(load, fullness, chunks, prompt / room)

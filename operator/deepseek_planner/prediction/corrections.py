@@ -40,6 +40,7 @@ def groups(run: Run) -> dict[str, str]:
         "split": split,
         "ranks": str(run.sharding.tensor),
         "release": f"{model}/{facts.name}/{run.precision}/{run.version}",
+        "setup": f"{model}/{facts.name}/{run.precision}/{run.version}/{run.sharding.tensor}/{split}",
     }
 
 

@@ -41,28 +41,37 @@ class Prior:
     levels: Mapping[str, float]
 
 
-_SCALE = {"generation": 0.12, "path": 0.08, "model": 0.10, "placed": 0.08, "release": 0.05}
-_OVERHEAD = {"generation": 0.3, "model": 0.3, "placed": 0.2, "release": 0.2, "ranks": 0.15}
-_FIRST = {"harness": 0.4, "generation": 0.3, "model": 0.4, "placed": 0.3, "release": 0.3}
+_PARTS = {
+    "gemm": 0.1,
+    "experts": 0.2,
+    "decode_attention": 0.2,
+    "prefill_attention": 0.2,
+    "collective": 0.2,
+    "elementwise": 0.2,
+}
+_SCALE = {"generation": 0.08, "precision": 0.12, "path": 0.08, "model": 0.06, "placed": 0.05, "release": 0.04}
+_OVERHEAD = {"generation": 0.2, "model": 0.15, "placed": 0.1, "release": 0.1, "ranks": 0.1}
+_FIRST = {"harness": 0.3, "generation": 0.3, "model": 0.2, "placed": 0.2, "release": 0.2}
+_PACE = {"model": 0.05, "placed": 0.05, "release": 0.05, "setup": 0.06}
 
 
 def default_priors() -> dict[str, Prior]:
-    """Priors by factor."""
-    found: dict[str, Prior] = {}
-    for name in ("gemm", "experts", "decode_attention", "prefill_attention", "collective", "elementwise"):
-        for kind in ("decode", "mixed"):
-            found[f"{name}.{kind}"] = Prior(0.0, 0.3, _SCALE)
-    found["layer.decode"] = Prior(log(7e-6), 0.7, _OVERHEAD)
-    found["layer.mixed"] = Prior(log(2e-5), 0.7, _OVERHEAD)
-    found["step.decode"] = Prior(log(5e-4), 0.7, _OVERHEAD)
-    found["step.mixed"] = Prior(log(3e-3), 0.7, _OVERHEAD)
+    """Priors by factor. Overheads start at seconds, everything else at one."""
+    found = {
+        f"{name}.{kind}": Prior(0.0, width, _SCALE) for name, width in _PARTS.items() for kind in ("decode", "mixed")
+    }
+    found["layer.decode"] = Prior(log(7e-6), 0.5, _OVERHEAD)
+    found["layer.mixed"] = Prior(log(2e-5), 0.5, _OVERHEAD)
+    found["step.decode"] = Prior(log(5e-4), 0.5, _OVERHEAD)
+    found["step.mixed"] = Prior(log(3e-3), 0.5, _OVERHEAD)
     found["sequence"] = Prior(log(5e-6), 0.7, {"generation": 0.2, "model": 0.2})
-    found["first_token"] = Prior(log(0.03), 0.7, _FIRST)
+    found["pace"] = Prior(0.0, 0.02, _PACE)
+    found["first_token"] = Prior(log(0.03), 0.5, _FIRST)
     found["first_token_per_token"] = Prior(log(1e-6), 1.0, {"harness": 0.3})
-    found["wait"] = Prior(0.0, 0.3, {"harness": 0.3})
+    found["wait"] = Prior(0.0, 0.15, {})
     found["own"] = Prior(0.0, 0.1, {})
-    found["queue"] = Prior(0.0, 0.4, {"harness": 0.3})
-    found["burst"] = Prior(0.0, 0.3, {"harness": 0.3, "release": 0.2})
+    found["queue"] = Prior(0.0, 0.3, {})
+    found["burst"] = Prior(0.0, 0.15, {"release": 0.1})
     found["cache"] = Prior(0.0, 0.5, {})
     return found
 

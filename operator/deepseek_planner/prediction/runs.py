@@ -122,17 +122,25 @@ def parse(row: Mapping[str, str], architecture: Architecture, model: str) -> Run
     )
 
 
-def scheduler(run: Run, cache_tokens: float) -> Scheduler:
+POLLED_FROM = 16.0
+"""Concurrency from which the InferenceX scripts for Blackwell let SGLang look for requests every 30 steps, not 10."""
+
+
+def scheduler(run: Run, generation: str, cache_tokens: float) -> Scheduler:
     """The engine's scheduler as the publishers of the runs set it."""
-    budget = number_of_tokens(run)
-    return Scheduler(token_budget=budget, mixes=run.engine != "sglang", cache_tokens=cache_tokens)
+    poll = 1.0
+    if run.engine == "sglang" and run.load.spread and generation == "blackwell":
+        poll = 30.0 if run.load.concurrency >= POLLED_FROM else 10.0
+    return Scheduler(
+        token_budget=token_budget(run), mixes=run.engine != "sglang", poll_steps=poll, cache_tokens=cache_tokens
+    )
 
 
-def number_of_tokens(run: Run) -> float:
+def token_budget(run: Run) -> float:
     """Most tokens per step: engine defaults and the publishers' scripts."""
     if run.engine == "vllm":
         return 8192.0 if run.load.spread else max(2048.0, run.nominal_input)
-    if run.engine == "trtllm" and run.load.spread:
+    if run.engine == "trtllm":
         # The scripts set the budget to one prompt beside the running sequences.
-        return run.nominal_input + run.load.concurrency + 64.0
-    return 8192.0 if run.engine == "trtllm" else 16384.0
+        return run.nominal_input + (run.load.concurrency + 64.0 if run.load.spread else 0.0)
+    return 16384.0

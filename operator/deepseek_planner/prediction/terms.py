@@ -28,6 +28,9 @@ OLD_EXPERTS_BEFORE = (0, 20)
 Term = tuple[tuple[str, ...], float]
 """Names of factors, and seconds (or, for overheads, how often they occur)."""
 
+PACE = "pace"
+"""Factor of everything an engine does: how a model, a release or a setup differs as a whole."""
+
 PART_NAMES = tuple(part.name.lower() for part in Part)
 
 
@@ -99,7 +102,7 @@ def terms(run: Run) -> Terms:
     stored = formats(run.architecture, run.precision)
     model = _model(run.architecture, run.sharding, stored, facts.name, engine)
     tokens = cache_tokens(run.architecture, run.sharding, stored, facts)
-    mix = batching.mix(_per_rank(run), scheduler(run, max(tokens / run.sharding.data, 1.0)))
+    mix = batching.mix(_per_rank(run), scheduler(run, facts.generation, max(tokens / run.sharding.data, 1.0)))
     decode = _step(model, mix.decode, "decode")
     mixed = _step(model, mix.mixed, "mixed")
     burst = _step(model, mix.burst, "mixed")
@@ -134,11 +137,11 @@ def _per_rank(run: Run) -> batching.Load:
 def _step(model: StepModel, batch: Batch, kind: str) -> list[Term]:
     seconds = model.step(batch)
     found: list[Term] = [
-        ((f"{name}.{kind}",), value) for name, value in zip(PART_NAMES, seconds, strict=True) if value > 0.0
+        ((PACE, f"{name}.{kind}"), value) for name, value in zip(PART_NAMES, seconds, strict=True) if value > 0.0
     ]
-    found.append(((f"layer.{kind}",), model.layers))
-    found.append(((f"step.{kind}",), 1.0))
-    found.append((("sequence",), batch.decodes + batch.prompts))
+    found.append(((PACE, f"layer.{kind}"), model.layers))
+    found.append(((PACE, f"step.{kind}"), 1.0))
+    found.append(((PACE, "sequence"), batch.decodes + batch.prompts))
     return found
 
 
