@@ -31,7 +31,7 @@ class Measured:
     ttfts_s: list[float] = field(default_factory=list)
 
 
-def simulate(
+def simulate(  # noqa: C901 - one loop, as a scheduler has
     *,
     concurrency: int,
     prompt: int,

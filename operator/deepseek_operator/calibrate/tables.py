@@ -52,7 +52,9 @@ def _common(curves: dict[str, dict[str, dict[str, list[float]]]]) -> dict[str, d
         keys = sorted({key for sets in curves.values() for key in sets.get(engine, {})})
         for key in keys:
             # Host-staged collectives and consumer memory systems would pull a common curve off.
-            rows = [sets[engine][key] for name, sets in curves.items() if name != "l40s" and key in sets.get(engine, {})]
+            rows = [
+                sets[engine][key] for name, sets in curves.items() if name != "l40s" and key in sets.get(engine, {})
+            ]
             if rows:
                 result.setdefault(engine, {})[key] = mining.common(rows)
     return result
@@ -66,7 +68,11 @@ def _mine_engine(base: Path, engine: str, facts: System) -> dict[str, dict[str, 
             if (part := _where(table, "gemm_dtype", dtype)) is not None:
                 _put(rows, f"gemm:{precision}", mining.gemm, part, facts, precision)
     folder = base / "moe" / engine
-    paths = sorted(folder.glob("*/moe_perf.parquet"), key=lambda path: _version(path.parent.name)) if folder.is_dir() else []
+    paths = (
+        sorted(folder.glob("*/moe_perf.parquet"), key=lambda path: _version(path.parent.name))
+        if folder.is_dir()
+        else []
+    )
     for path in paths:
         fitted = _experts(_read(path), engine, facts)
         if engine == "vllm" and _version(path.parent.name) < (0, 20):
@@ -134,7 +140,7 @@ def _latest(folder: Path, name: str) -> dict[str, Any] | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        import pyarrow.parquet as parquet  # noqa: PLC0415
+        from pyarrow import parquet  # noqa: PLC0415
     except ImportError:
         raise NoTablesError("reading the tables needs pyarrow: pip install pyarrow") from None
     table = parquet.read_table(path)

@@ -14,6 +14,8 @@ SUBCOMMANDS = {
     "run": "run the operator in a cluster, or against the one that KUBECONFIG names",
     "local": "serve on this machine: the same loop over processes, no cluster",
     "plan": "show what would be served on what, for how much, and why nothing else",
+    "predict": "predict latency and throughput of runs",
+    "calibrate": "fit predictions to measured runs, and cross-validate them",
     "crds": "print the CustomResourceDefinitions",
     "docs": "print the reference of the API",
     "rules": "print the alert rules",

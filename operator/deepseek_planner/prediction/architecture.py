@@ -184,8 +184,8 @@ def attention_parameters(attention: Attention, hidden: int) -> float:
             return query + hidden * v4.head_dim + output + compressor + index
         case Linear(key_heads, value_heads, key_dim, value_dim, conv_kernel):
             keys, values = key_heads * key_dim, value_heads * value_dim
-            return hidden * (2 * keys + 2 * values + 2 * value_heads) + values * hidden + conv_kernel * (
-                2 * keys + values
+            return (
+                hidden * (2 * keys + 2 * values + 2 * value_heads) + values * hidden + conv_kernel * (2 * keys + values)
             )
 
 

@@ -57,30 +57,29 @@ class CurveSet:
 
     curves: Mapping[str, Curve]
     links: Mapping[int, LinkCurve]
-    is_measured: bool
 
     def __getitem__(self, key: str) -> Curve:
         return self.curves[key]
 
 
 @cache
-def _document() -> dict[str, Any]:
+def _shipped() -> Mapping[str, Any]:
     text = files("deepseek_planner").joinpath("data/curves.json").read_text(encoding="utf-8")
-    document: dict[str, Any] = json.loads(text)
+    document: Mapping[str, Any] = json.loads(text)
     return document
 
 
 @cache
 def curve_set(system: str, engine: str) -> CurveSet:
     """Curves of ``system`` under ``engine``: its own, else the engine's common ones, else any engine's."""
-    return select(_document()["curves"], system=system, engine=engine)
+    return select(_shipped()["curves"], system=system, engine=engine)
 
 
 def select(document: Mapping[str, Any], *, system: str, engine: str) -> CurveSet:
     """Lay the sets over one another, most general first, so that the nearest measurement wins."""
     merged: dict[str, Curve] = {}
     links: dict[int, LinkCurve] = {}
-    base_engine = engine.split("@")[0]
+    base_engine = engine.partition("@")[0]
     layers = [(COMMON, "vllm"), (COMMON, base_engine), (system, "vllm"), (system, base_engine), (system, engine)]
     for where, who in layers:
         for key, (latency_us, first, second, third, *_) in document.get(where, {}).get(who, {}).items():
@@ -89,4 +88,4 @@ def select(document: Mapping[str, Any], *, system: str, engine: str) -> CurveSet
                 links[int(detail)] = LinkCurve(latency_us * 1e-6, first * 1e-9, second * 1e-12)
             else:
                 merged[key] = Curve(latency_us * 1e-6, first, second, third)
-    return CurveSet(merged, links, is_measured=system in document)
+    return CurveSet(merged, links)

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, log
-from typing import TYPE_CHECKING
+from math import log
+from typing import TYPE_CHECKING, Any
 
 from deepseek_planner.prediction.corrections import Corrections, Group, groups
+from deepseek_planner.prediction.curves import curve_set
 from deepseek_planner.prediction.runs import Run
-from deepseek_planner.prediction.terms import Terms, terms
+from deepseek_planner.prediction.terms import CurveLookup, terms
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    Vector = NDArray[np.float64]
+    Vector = NDArray[Any]
 
 ITERATIONS = 60
 TOLERANCE = 1e-6
@@ -49,9 +49,9 @@ _PARTS = {
     "collective": 0.2,
     "elementwise": 0.2,
 }
-_SCALE = {"generation": 0.08, "precision": 0.12, "path": 0.08, "model": 0.06, "placed": 0.05, "release": 0.04}
-_OVERHEAD = {"generation": 0.2, "model": 0.15, "placed": 0.1, "release": 0.1, "ranks": 0.1}
-_FIRST = {"harness": 0.3, "generation": 0.3, "model": 0.2, "placed": 0.2, "release": 0.2}
+_SCALE = {"generation": 0.06, "precision": 0.08, "path": 0.08, "model": 0.05}
+_OVERHEAD = {"generation": 0.3, "model": 0.1, "release": 0.1}
+_FIRST = {"harness": 0.4, "generation": 0.3, "model": 0.3, "placed": 0.3, "release": 0.3, "setup": 0.2}
 _PACE = {"model": 0.05, "placed": 0.05, "release": 0.05, "setup": 0.06}
 
 
@@ -79,10 +79,12 @@ def default_priors() -> dict[str, Prior]:
 class Problem:
     """Measured runs of one engine as arrays, ready to be fitted on any subset."""
 
-    def __init__(self, runs: Sequence[Run], priors: Mapping[str, Prior] | None = None) -> None:
+    def __init__(
+        self, runs: Sequence[Run], priors: Mapping[str, Prior] | None = None, lookup: CurveLookup = curve_set
+    ) -> None:
         self.runs = [run for run in runs if run.is_measured]
         self.priors = dict(priors or default_priors())
-        self.terms = [terms(run) for run in self.runs]
+        self.terms = [terms(run, lookup) for run in self.runs]
         self.keys = [groups(run) for run in self.runs]
 
     def fit(self, chosen: Sequence[int]) -> Corrections:
@@ -229,8 +231,3 @@ def evidence(problem: Problem, fitted: Corrections, chosen: Sequence[int]) -> di
             versions=tuple(sorted({problem.runs[at].version or "unknown" for at in members})),
         )
     return found
-
-
-def typical(fitted: Corrections, name: str) -> float:
-    """A factor without its groups."""
-    return exp(fitted.base[name])

@@ -40,9 +40,7 @@ def canonical(model: str) -> str:
     """
     found = _names().get(model.strip().lower()) or _names().get(model.rpartition("/")[2].strip().lower())
     if found is None:
-        raise ValueError(
-            f"model {model!r} is not known; give its config.json, or one of: {', '.join(known_models())}"
-        )
+        raise ValueError(f"model {model!r} is not known; give its config.json, or one of: {', '.join(known_models())}")
     return found
 
 

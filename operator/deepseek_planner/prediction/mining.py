@@ -21,10 +21,9 @@ from deepseek_planner.prediction.operations import (
 from deepseek_planner.prediction.systems import System
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    Vector = NDArray[np.float64]
+    Vector = NDArray[Any]
 
 Table = Mapping[str, Any]
 """Column name -> array; equal lengths."""
@@ -109,8 +108,10 @@ def _plain(table: Table) -> Vector:
     """Rows of heads of 128 without a window."""
     import numpy as np  # noqa: PLC0415
 
-    keep = np.asarray(table["head_dim"]) == 128
-    return keep & (np.asarray(table["window_size"]) == 0) if "window_size" in table else keep
+    keep: Vector = np.asarray(table["head_dim"]) == 128
+    if "window_size" in table:
+        keep = keep & (np.asarray(table["window_size"]) == 0)
+    return keep
 
 
 def gemm(table: Table, system: System, precision: str) -> Fitted:
@@ -237,14 +238,14 @@ def linear(table: Table, system: System, phase: str) -> Fitted:
     if phase == "generation":
         moved = 8.0 * sequences * values * rows["head_k_dim"].astype(float)
     else:
-        moved = sequences * rows["seq_len"].astype(float) * linear_prefill_bytes(keys, values)  # type: ignore[arg-type]
+        moved = sequences * rows["seq_len"].astype(float) * linear_prefill_bytes(keys, values)
     memory = moved / system.bandwidth_bytes_per_s
     form = lambda c: c[0] + memory / c[2] + 0.0 * c[1]  # noqa: E731
     return _fit(form, rows["latency"].astype(float) * 1e-3, (8e-6, 1.0, 0.5))
 
 
 def all_reduce(table: Table, ranks: int) -> Fitted:
-    """All-reduce over ``ranks``: nanoseconds per root of a byte, picoseconds per byte. Sizes are elements of 2 bytes."""
+    """All-reduce: nanoseconds per root of a byte, picoseconds per byte. Message sizes are elements of 2 bytes."""
     import numpy as np  # noqa: PLC0415
 
     size = np.asarray(table["message_size"], dtype=float) * 2.0

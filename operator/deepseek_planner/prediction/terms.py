@@ -7,16 +7,17 @@ in a few overheads. So a prediction is ``sum(product(factors) * seconds)``, wher
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 from deepseek_planner.prediction import batching
+from deepseek_planner.prediction.architecture import Architecture, attention_parameters
 from deepseek_planner.prediction.batching import Mix
 from deepseek_planner.prediction.curves import CurveSet, curve_set
 from deepseek_planner.prediction.formats import Formats, formats
 from deepseek_planner.prediction.operations import Batch, Part, Sharding, StepModel
 from deepseek_planner.prediction.runs import Run, scheduler
-from deepseek_planner.prediction.architecture import Architecture
 from deepseek_planner.prediction.systems import System, system
 
 MEMORY_SHARE = 0.9
@@ -25,6 +26,8 @@ WORKSPACE_BYTES = 4e9
 OLD_EXPERTS_BEFORE = (0, 20)
 """vLLM changed its expert kernels in 0.20: runs of earlier versions use curves of 0.19."""
 
+CurveLookup = Callable[[str, str], CurveSet]
+"""Curves by system and engine."""
 Term = tuple[tuple[str, ...], float]
 """Names of factors, and seconds (or, for overheads, how often they occur)."""
 
@@ -44,12 +47,11 @@ class Terms:
     cache_tokens: float
 
 
-def curves_of(run: Run, facts: System) -> CurveSet:
-    """Curves for the run's engine and version."""
-    engine = run.engine
-    if engine == "vllm" and (not run.version or _version(run.version) < OLD_EXPERTS_BEFORE):
-        engine = "vllm@0.19"
-    return curve_set(facts.curves, engine)
+def curves_engine(run: Run) -> str:
+    """Name of the curves for the run's engine and version."""
+    if run.engine == "vllm" and (not run.version or _version(run.version) < OLD_EXPERTS_BEFORE):
+        return "vllm@0.19"
+    return run.engine
 
 
 def _version(text: str) -> tuple[int, ...]:
@@ -59,10 +61,16 @@ def _version(text: str) -> tuple[int, ...]:
 
 @lru_cache(maxsize=4096)
 def _model(
-    architecture: Architecture, sharding: Sharding, stored: Formats, facts_name: str, engine: str
+    architecture: Architecture,
+    sharding: Sharding,
+    stored: Formats,
+    *,
+    facts_name: str,
+    engine: str,
+    lookup: CurveLookup,
 ) -> StepModel:
     facts = system(facts_name)
-    return StepModel(architecture, sharding, stored, facts, curve_set(facts.curves, engine))
+    return StepModel(architecture, sharding, stored, facts, lookup(facts.curves, engine))
 
 
 def cache_tokens(architecture: Architecture, sharding: Sharding, stored: Formats, facts: System) -> float:
@@ -75,8 +83,6 @@ def cache_tokens(architecture: Architecture, sharding: Sharding, stored: Formats
 
 def weight_bytes(architecture: Architecture, sharding: Sharding, stored: Formats) -> float:
     """Weights on one rank."""
-    from deepseek_planner.prediction.architecture import attention_parameters  # noqa: PLC0415
-
     hidden = architecture.hidden
     total = 2.0 * 2.0 * architecture.vocabulary * hidden / sharding.tensor
     for group in architecture.groups:
@@ -90,26 +96,27 @@ def weight_bytes(architecture: Architecture, sharding: Sharding, stored: Formats
     return total
 
 
-def terms(run: Run) -> Terms:
-    """Terms of a run.
+def terms(run: Run, lookup: CurveLookup = curve_set) -> Terms:
+    """Terms of a run, with the shipped curves unless others are given.
 
     Raises ValueError when the system or the precision is not known.
     """
     facts = system(run.system)
-    engine = run.engine
-    if engine == "vllm" and (not run.version or _version(run.version) < OLD_EXPERTS_BEFORE):
-        engine = "vllm@0.19"
     stored = formats(run.architecture, run.precision)
-    model = _model(run.architecture, run.sharding, stored, facts.name, engine)
+    model = _model(
+        run.architecture, run.sharding, stored, facts_name=facts.name, engine=curves_engine(run), lookup=lookup
+    )
     tokens = cache_tokens(run.architecture, run.sharding, stored, facts)
-    mix = batching.mix(_per_rank(run), scheduler(run, facts.generation, max(tokens / run.sharding.data, 1.0)))
+    # Where the weights alone are too large, say how fast it would be: the caller is told that it does not fit.
+    usable = tokens / run.sharding.data if tokens > run.load.input_tokens else float("inf")
+    mix = batching.mix(_per_rank(run), scheduler(run, facts.generation, usable))
     decode = _step(model, mix.decode, "decode")
     mixed = _step(model, mix.mixed, "mixed")
     burst = _step(model, mix.burst, "mixed")
     tpot = _weigh(mix.decode_weight, decode) + _weigh(mix.mixed_weight, mixed)
     steady = 1.0 - mix.burst_share
     wait = _weigh(mix.wait_decode, decode) + _weigh(mix.wait_mixed, mixed)
-    ttft = [(("first_token",), 1.0), (("first_token_per_token",), run.load.input_tokens)]
+    ttft: list[Term] = [(("first_token",), 1.0), (("first_token_per_token",), run.load.input_tokens)]
     ttft += _named(steady, "wait", wait)
     ttft += _named(steady, "own", _weigh(mix.own, mixed))
     ttft += _named(steady, "queue", _weigh(mix.queue, mixed))

@@ -1,0 +1,117 @@
+"""The commands: predict adds its columns, calibrate writes files that predict reads, bad rows are named."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from deepseek_operator.__main__ import main
+from deepseek_planner.prediction.corrections import read, shipped
+
+HEAD = "id,model,system,backend,measured_engine_version,precision,isl,osl,concurrency,tp,attn_dp,moe_tp,moe_ep,gpus"
+GOOD = "a,DeepSeek-R1/V3,h200_sxm,vllm,0.19.0,fp8,1024,1024,32.0,8.0,1.0,8.0,1.0,8.0"
+
+
+def command(*arguments: str) -> int:
+    try:
+        return main(list(arguments)) or 0
+    except SystemExit as stop:
+        return int(stop.code or 0)
+
+
+def predict(tmp_path, *rows, extra=()):
+    source, out = tmp_path / "runs.csv", tmp_path / "out.csv"
+    source.write_text("\n".join([HEAD, *rows]) + "\n", encoding="utf-8")
+    code = command("predict", "--runs", str(source), "--out", str(out), *extra)
+    with out.open(encoding="utf-8", newline="") as stream:
+        return code, list(csv.DictReader(stream))
+
+
+def test_columns_are_kept_and_added(tmp_path):
+    code, (row,) = predict(tmp_path, GOOD)
+    assert code == 0
+    assert row["model"] == "DeepSeek-R1/V3"
+    assert float(row["ttft_ms"]) > 0
+    assert 5 < float(row["tpot_ms"]) < 100
+    assert float(row["tok_s_gpu"]) == pytest.approx(
+        32 * 1024 / (float(row["ttft_ms"]) + float(row["tpot_ms"]) * 1023) * 1e3 / 8, rel=1e-3
+    )
+    assert row["confidence"] == "OtherModel"
+    assert row["group"] == "vllm/hopper"
+
+
+def test_empty_cells_take_defaults(tmp_path):
+    code, (row,) = predict(tmp_path, "b,Qwen/Qwen3-32B,gb200,trtllm,,,2000,500,8,2,0,0,0,0")
+    assert code == 0
+    assert float(row["tok_s_gpu"]) > 0
+
+
+def test_a_bad_row_is_named_and_the_others_are_predicted(tmp_path, capsys):
+    code, rows = predict(tmp_path, GOOD.replace("h200_sxm", "abacus"), GOOD, GOOD.replace(",1024,1024,", ",,1024,"))
+    assert code == 2
+    assert [bool(row["tpot_ms"]) for row in rows] == [False, True, False]
+    errors = capsys.readouterr().err
+    assert "row 2: system 'abacus' is not known" in errors
+    assert "row 4: isl must be" in errors
+
+
+def test_a_model_by_its_configuration(tmp_path):
+    config = tmp_path / "config.json"
+    facts = {"model_type": "llama", "num_hidden_layers": 16, "hidden_size": 2048, "num_attention_heads": 32}
+    facts |= {"num_key_value_heads": 8, "intermediate_size": 8192, "vocab_size": 128256, "tie_word_embeddings": True}
+    config.write_text(json.dumps(facts), encoding="utf-8")
+    row = GOOD.replace("DeepSeek-R1/V3", "me/Small-1B").replace(",8.0,1.0,8.0,1.0,8.0", ",1,1,1,1,1")
+    assert predict(tmp_path, row)[0] == 2
+    code, (found,) = predict(tmp_path, row, extra=("--config", f"me/Small-1B={config}"))
+    assert code == 0
+    assert float(found["tpot_ms"]) < 20
+
+
+def test_fit_writes_what_predict_reads(tmp_path):
+    source, out = tmp_path / "runs.csv", tmp_path / "data"
+    rows = [HEAD + ",measured_ttft_ms,measured_tpot_ms"]
+    for index, concurrency in enumerate((4, 8, 16, 32, 64)):
+        rows.append(f"{index},Qwen/Qwen3-32B,l40s,vllm,0.19.0,fp8,1024,1024,{concurrency},2,1,1,1,2,200,{30 + index}")
+    source.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    arguments = ("calibrate", "fit", "--runs", str(source), "--source", "a test", "--out", str(out))
+    assert command(*arguments) == 0
+    first = (out / "corrections.json").read_text(encoding="utf-8")
+    found = read(json.loads(first))["vllm"]
+    assert found.source == "a test"
+    assert found.evidence["Qwen/Qwen3-32B/l40s/fp8"].points == 5
+    assert found.evidence["Qwen/Qwen3-32B/l40s/fp8"].versions == ("0.19.0",)
+    assert command(*arguments) == 0
+    assert (out / "corrections.json").read_text(encoding="utf-8") == first
+
+
+def test_check_writes_a_page_with_a_plot(tmp_path):
+    source, out = tmp_path / "runs.csv", tmp_path / "reference"
+    rows = [HEAD + ",measured_ttft_ms,measured_tpot_ms"]
+    for model in ("Qwen/Qwen3-32B", "meta-llama/Llama-3.1-8B"):
+        for tp in (1, 2, 4):
+            for concurrency in (4, 8, 16, 32, 64, 96, 128):
+                rows.append(f"x,{model},h100_sxm,vllm,0.19.0,fp8,1024,1024,{concurrency},{tp},1,1,1,{tp},200,{30 / tp}")
+    source.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    assert command("calibrate", "check", "--runs", str(source), "--out", str(out)) == 0
+    page = (out / "prediction-accuracy.md").read_text(encoding="utf-8")
+    assert "| vllm | shape |" in page
+    assert "| vllm | model |" in page
+    assert (out / "prediction-accuracy.svg").read_text(encoding="utf-8").count("<circle") > len(rows)
+
+
+def test_unreadable_input_is_said(tmp_path, capsys):
+    assert command("predict", "--runs", str(tmp_path / "nothing.csv")) == 2
+    assert command("calibrate", "fit", "--runs", str(tmp_path / "nothing.csv"), "--out", str(tmp_path)) == 2
+    bare = tmp_path / "bare.csv"
+    bare.write_text("a,b\n1,2\n", encoding="utf-8")
+    assert command("predict", "--runs", str(bare)) == 2
+    assert "no column model, system, isl, osl" in capsys.readouterr().err
+
+
+def test_shipped_corrections_cover_the_engines_with_evidence():
+    for engine in ("vllm", "sglang", "trtllm"):
+        found = shipped()[engine]
+        assert found.source
+        assert sum(group.points for group in found.evidence.values()) >= 200
