@@ -24,8 +24,8 @@ EXPERT_TYPES = {  # table -> (stored, computed, bytes per weight)
     "int4_wo": ("int4", "bf16", 0.53125),
     "w4a16_mxfp4": ("int4", "bf16", 0.53125),
 }
-EXPERT_KERNELS = {"trtllm": {"nvfp4": "cutlass", "bfloat16": "cutlass", "fp8": "cutlass"}}
-"""Where a table mixes kernels, the one that serves throughput."""
+EXPERT_KERNELS = {"trtllm": {"nvfp4": "min_latency", "bfloat16": "cutlass", "fp8": "cutlass"}}
+"""Where a table mixes kernels, the one that engines choose: the others are up to three times slower."""
 
 
 class NoTablesError(ValueError):
@@ -97,7 +97,9 @@ def _experts(table: dict[str, Any], engine: str, facts: System) -> dict[str, lis
             continue
         kernel = EXPERT_KERNELS.get(engine, {}).get(dtype)
         if kernel is not None:
-            part = _where(part, "kernel_source", kernel, contains=True) or part
+            part = _where(part, "kernel_source", kernel, contains=True)
+            if part is None:
+                continue
         _put(rows, f"experts:{stored}", mining.experts, part, facts, computed, weight)
     return rows
 

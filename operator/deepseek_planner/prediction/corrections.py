@@ -33,6 +33,7 @@ def groups(run: Run) -> dict[str, str]:
         "precision": run.precision,
         "path": f"{facts.generation}/{run.precision}",
         "kind": kind,
+        "sparse": "experts" if run.architecture.is_sparse else "dense",
         "model": model,
         "placed": f"{model}/{facts.name}",
         "cell": f"{model}/{facts.name}/{run.precision}",

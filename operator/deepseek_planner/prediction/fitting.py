@@ -30,6 +30,8 @@ HUBER = 2.0
 """Residuals beyond so many noise widths count linearly."""
 MAX_TTFT_MS = 10_000.0
 """Longer waits say something about a queue or a cold start, not about the engine."""
+COLD_START = 8.0
+"""So many times the TTFT that the priors expect is a cold start in the mean: kernels were compiled under load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,8 @@ _PARTS = {
     "elementwise": 0.2,
 }
 _SCALE = {"generation": 0.06, "precision": 0.08, "path": 0.08, "model": 0.05}
-_OVERHEAD = {"generation": 0.3, "model": 0.1, "release": 0.1}
-_FIRST = {"harness": 0.4, "generation": 0.3, "model": 0.3, "placed": 0.3, "release": 0.3, "setup": 0.2}
+_OVERHEAD = {"generation": 0.3, "sparse": 0.2, "model": 0.1, "release": 0.1}
+_FIRST = {"harness": 0.4, "generation": 0.3, "sparse": 0.3, "model": 0.3, "placed": 0.3, "release": 0.3, "setup": 0.2}
 _PACE = {"model": 0.05, "placed": 0.05, "release": 0.05, "setup": 0.06}
 
 
@@ -86,6 +88,12 @@ class Problem:
         self.priors = dict(priors or default_priors())
         self.terms = [terms(run, lookup) for run in self.runs]
         self.keys = [groups(run) for run in self.runs]
+        start = Corrections("", {name: prior.center for name, prior in self.priors.items()}, {}, {}, "")
+        self.has_ttft = [
+            run.ttft_ms <= min(MAX_TTFT_MS, COLD_START * start.seconds(found.ttft, ()) * 1e3)
+            for run, found in zip(self.runs, self.terms, strict=True)
+        ]
+        """Whether a run's TTFT says something about the engine."""
 
     def fit(self, chosen: Sequence[int]) -> Corrections:
         """Corrections from the runs at the indices ``chosen``."""
@@ -114,7 +122,7 @@ class _Fit:
         for at in chosen:
             run, found, keys = problem.runs[at], problem.terms[at], problem.keys[at]
             observed = [(found.tpot, run.tpot_ms, TPOT_NOISE)]
-            if run.ttft_ms <= MAX_TTFT_MS:
+            if problem.has_ttft[at]:
                 observed.append((found.ttft, run.ttft_ms, TTFT_NOISE))
             for parts, measured_ms, width in observed:
                 terms_of.append([[self._node(name, keys) for name in names] for names, _ in parts])

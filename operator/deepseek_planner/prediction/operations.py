@@ -27,6 +27,8 @@ from deepseek_planner.prediction.systems import System
 ACTIVATION_BYTES = 2.0
 PADDED_ROWS_PER_EXPERT = 8
 """A tile of the grouped product is filled up to so many rows on average."""
+SCALE_BLOCK = 128
+"""Rows and columns that share a scale in block-quantized fp8."""
 ELEMENTWISE_PASSES = 10
 """Reads and writes of the hidden state per layer by norms, residuals, rotary embedding and activation."""
 ELEMENTWISE_EFFICIENCY = 0.6
@@ -409,18 +411,22 @@ class StepModel:
         stored = formats.experts
         computed = formats.computed(stored, system)
         curve = self._curves[formats.expert_curve(stored, system)]
-        width = network.expert_intermediate / sharding.expert_tensor
+        tensor, parallel = sharding.expert_tensor, sharding.expert_parallel
+        if stored == "fp8_block" and (network.expert_intermediate / tensor) % SCALE_BLOCK:
+            # Blocks of scales cannot be cut: the engine gives whole experts to the ranks instead.
+            tensor, parallel = 1, tensor * parallel
+        width = network.expert_intermediate / tensor
         weights = 3.0 * self._architecture.hidden * width
         activation = 1.0 if computed in {"fp8", "int8"} else 0.5 if computed == "fp4" else ACTIVATION_BYTES
         expanded = WEIGHT_ONLY_COMPUTE if formats.is_expanded(stored, system) else 1.0
         return _Experts(
             calls=calls,
             latency_s=curve.latency_s,
-            local=network.experts / sharding.expert_parallel,
+            local=network.experts / parallel,
             miss=1.0 - network.top_k / network.experts,
             memory_s_per_expert=weights * formats.bytes_of(stored) / (system.bandwidth_bytes_per_s * curve.memory),
             compute_s_per_row=2.0 * weights / (system.compute_rate(computed) * curve.compute * expanded),
-            rows_per_token=network.top_k / sharding.expert_parallel,
+            rows_per_token=network.top_k / parallel,
             traffic_s_per_row=expert_row_bytes(self._architecture.hidden, width, activation)
             / system.bandwidth_bytes_per_s,
             tokens_factor=float(sharding.data),

@@ -36,12 +36,14 @@ class Run:
     nominal_output: float
     gpus: int
     has_concurrency: bool
+    is_sound: bool = True
+    """Whether the row says on how many accelerators it ran; one that does not is predicted, but not fitted."""
     ttft_ms: float = UNMEASURED
     tpot_ms: float = UNMEASURED
 
     @property
     def is_measured(self) -> bool:
-        return isfinite(self.ttft_ms) and isfinite(self.tpot_ms) and self.has_concurrency
+        return isfinite(self.ttft_ms) and isfinite(self.tpot_ms) and self.has_concurrency and self.is_sound
 
     def throughput(self, ttft_ms: float, tpot_ms: float) -> float:
         """Output tokens per second and accelerator, as the calibration data derive it."""
@@ -117,6 +119,7 @@ def parse(row: Mapping[str, str], architecture: Architecture, model: str) -> Run
         nominal_output=output_tokens,
         gpus=int(max(number(row, "gpus", ranks), 1.0)) if number(row, "gpus", 0.0) > 0 else int(ranks),
         has_concurrency=isfinite(concurrency),
+        is_sound=number(row, "gpus", ranks) > 0.0,
         ttft_ms=number(row, "measured_ttft_ms", UNMEASURED),
         tpot_ms=number(row, "measured_tpot_ms", UNMEASURED),
     )

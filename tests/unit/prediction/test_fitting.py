@@ -118,3 +118,18 @@ def test_factors_have_a_positive_base():
         assert exp(prior.center) > 0, name
         assert prior.width > 0, name
         assert all(width > 0 for width in prior.levels.values()), name
+
+
+def test_rows_that_do_not_say_where_they_ran_are_left_out():
+    model = "Qwen/Qwen3-32B"
+    row = {"model": model, "system": "gb200", "isl": "2000", "osl": "500", "concurrency": "8", "tp": "2"}
+    row |= {"measured_ttft_ms": "500", "measured_tpot_ms": "30"}
+    sound, unsound = (parse(row | {"gpus": gpus}, known_architecture(model), model) for gpus in ("2", "0"))
+    assert Problem([sound, unsound]).runs == [sound]
+
+
+def test_a_cold_start_is_not_fitted():
+    usual = runs()
+    usual[3] = replace(usual[3], ttft_ms=usual[3].ttft_ms * 40)
+    problem = Problem(usual)
+    assert [at for at, has in enumerate(problem.has_ttft) if not has] == [3]
