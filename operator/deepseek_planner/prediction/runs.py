@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
@@ -14,6 +15,8 @@ UNMEASURED = float("nan")
 NOMINAL_LENGTHS = frozenset({1024.0, 8192.0})
 INFERENCEX_SPREAD = 0.2
 """InferenceX sends lengths uniform between 0.8 and 1.0 of the nominal ones."""
+DOUBLED_NAME = re.compile(r"(.+)_\1_")
+"""NVIDIA's own runs carry the model's name twice in their identifiers; their lengths are fixed."""
 CACHED_SHARE = {"nvidia_llama_3_1_8b_instruct_fp8": 0.9}
 """Publications whose prompts repeat: their rates would need more arithmetic than the accelerator has."""
 DEFAULT_CONCURRENCY = 8.0
@@ -52,9 +55,8 @@ class Run:
 
 
 def is_inferencex(identifier: str, input_tokens: float, output_tokens: float) -> bool:
-    """Whether a run was made by the InferenceX harness: its lengths, and not the other publisher's naming."""
-    nominal = {input_tokens, output_tokens} <= NOMINAL_LENGTHS
-    return nominal and not identifier.startswith(("qwen_qwen3_32b", "meta_llama_llama_3_1_8b", "nvidia_llama_3_1_8b"))
+    """Whether a run was made by the InferenceX harness: its lengths, and not the other publisher's doubled names."""
+    return {input_tokens, output_tokens} <= NOMINAL_LENGTHS and not DOUBLED_NAME.match(identifier)
 
 
 def _cached_share(identifier: str) -> float:

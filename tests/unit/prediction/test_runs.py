@@ -1,0 +1,65 @@
+"""Rows of runs: what is read, what is inferred from who published them, what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from deepseek_planner.prediction.known import known_architecture
+from deepseek_planner.prediction.operations import Sharding
+from deepseek_planner.prediction.runs import is_inferencex, parse, scheduler
+
+MODEL = "deepseek-ai/DeepSeek-V3"
+
+
+def run(**cells):
+    row = {"model": MODEL, "system": "b200_sxm", "isl": "1024", "osl": "8192", "tp": "8.0", "concurrency": "16"}
+    return parse(row | cells, known_architecture(MODEL), MODEL)
+
+
+@pytest.mark.parametrize(
+    ("identifier", "expected"),
+    [
+        ("kimik2_5_b200_vllm_fp4_agg_8192x1024_c4_cfg63", True),
+        ("2026_03_25_deepseek_r1_b200_sxm_sglang_fp4_agg_1", True),
+        ("", True),
+        ("qwen_qwen3_32b_qwen_qwen3_32b_h100_sxm_vllm_agg_1", False),
+        ("nvidia_x_8b_fp8_nvidia_x_8b_fp8_h200_sxm_vllm_agg", False),
+    ],
+)
+def test_harness_by_identifier(identifier, expected):
+    assert is_inferencex(identifier, 1024, 8192) is expected
+
+
+def test_harness_by_lengths():
+    assert not is_inferencex("", 4000, 1000)
+
+
+def test_lengths_of_the_harness_are_spread():
+    assert run().load.spread == 0.2
+    assert run().load.input_tokens == pytest.approx(0.9 * 1024)
+    assert run(isl="2000").load.spread == 0.0
+    assert run(length_spread="0.5").load.output_tokens == pytest.approx(0.75 * 8192)
+
+
+def test_sharding_of_attention_and_experts():
+    assert run(moe_ep="8").sharding == Sharding(tensor=8, expert_tensor=1, expert_parallel=8)
+    assert run(tp="1", attn_dp="8", moe_ep="8").sharding == Sharding(tensor=1, data=8, expert_parallel=8)
+    assert run(moe_ep="nan").sharding == Sharding(tensor=8, expert_tensor=8)
+    assert run(gpus="").gpus == 8
+
+
+def test_precision_defaults_to_sixteen_bits():
+    assert run(precision="").precision == run(precision="nan").precision == "bf16"
+
+
+def test_blackwell_scripts_poll_less_often_under_load():
+    busy, idle = run(backend="sglang", concurrency="32"), run(backend="sglang", concurrency="8")
+    assert scheduler(busy, "blackwell", 1e9).poll_steps > scheduler(idle, "blackwell", 1e9).poll_steps > 1
+    assert scheduler(busy, "hopper", 1e9).poll_steps == 1
+    assert not scheduler(busy, "hopper", 1e9).mixes
+
+
+@pytest.mark.parametrize(("cells", "words"), [({"isl": "0"}, "isl"), ({"osl": ""}, "osl"), ({"tp": "many"}, "tp")])
+def test_what_cannot_be_used_is_named(cells, words):
+    with pytest.raises(ValueError, match=words):
+        run(**cells)
