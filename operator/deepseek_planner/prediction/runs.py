@@ -15,8 +15,10 @@ UNMEASURED = float("nan")
 NOMINAL_LENGTHS = frozenset({1024.0, 8192.0})
 INFERENCEX_SPREAD = 0.2
 """InferenceX sends lengths uniform between 0.8 and 1.0 of the nominal ones."""
-DOUBLED_NAME = re.compile(r"(.+)_\1_")
-"""NVIDIA's own runs carry the model's name twice in their identifiers; their lengths are fixed."""
+DOUBLED_NAME = re.compile(r"(.+)(?<!_gap_analysis)_\1_")
+"""NVIDIA's own runs carry the model's name twice in their identifiers; their lengths are fixed. Its gap analyses
+repeat runs of InferenceX.
+"""
 CACHED_SHARE = {"nvidia_llama_3_1_8b_instruct_fp8": 0.9}
 """Publications whose prompts repeat: their rates would need more arithmetic than the accelerator has."""
 DEFAULT_CONCURRENCY = 8.0

@@ -22,6 +22,7 @@ def run(**cells):
         ("kimik2_5_b200_vllm_fp4_agg_8192x1024_c4_cfg63", True),
         ("2026_03_25_deepseek_r1_b200_sxm_sglang_fp4_agg_1", True),
         ("", True),
+        ("kimi_k2_5_gap_analysis_kimi_k2_5_gap_analysis_b200_sxm_vllm_fp4_agg_1024x1024_c4_3", True),
         ("qwen_qwen3_32b_qwen_qwen3_32b_h100_sxm_vllm_agg_1", False),
         ("nvidia_x_8b_fp8_nvidia_x_8b_fp8_h200_sxm_vllm_agg", False),
     ],
