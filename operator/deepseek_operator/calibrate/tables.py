@@ -24,7 +24,13 @@ EXPERT_TYPES = {  # table -> (stored, computed, bytes per weight)
     "int4_wo": ("int4", "bf16", 0.53125),
     "w4a16_mxfp4": ("int4", "bf16", 0.53125),
 }
-EXPERT_KERNELS = {"trtllm": {"nvfp4": "min_latency", "bfloat16": "cutlass", "fp8": "cutlass"}}
+EXPERT_KERNELS = {
+    "trtllm": {"nvfp4": ("min_latency",), "bfloat16": ("cutlass",), "fp8": ("cutlass",)},
+    "sglang": {
+        "bfloat16": ("flashinfer_trtllm", "fused_moe_triton"),
+        "fp8_block": ("flashinfer_trtllm", "fused_moe_triton"),
+    },
+}
 """Where a table mixes kernels, the one that engines choose: the others are up to three times slower."""
 
 
@@ -95,11 +101,11 @@ def _experts(table: dict[str, Any], engine: str, facts: System) -> dict[str, lis
         part = _where(table, "moe_dtype", dtype)
         if part is None or f"experts:{stored}" in rows:
             continue
-        kernel = EXPERT_KERNELS.get(engine, {}).get(dtype)
-        if kernel is not None:
-            part = _where(part, "kernel_source", kernel, contains=True)
-            if part is None:
-                continue
+        kernels = EXPERT_KERNELS.get(engine, {}).get(dtype, ("",))
+        chosen = (_where(part, "kernel_source", kernel, contains=True) for kernel in kernels)
+        part = next((one for one in chosen if one is not None), None)
+        if part is None:
+            continue
         _put(rows, f"experts:{stored}", mining.experts, part, facts, computed, weight)
     return rows
 
