@@ -24,7 +24,7 @@ EXPERT_TYPES = {  # table -> (stored, computed, bytes per weight)
     "int4_wo": ("int4", "bf16", 0.53125),
     "w4a16_mxfp4": ("int4", "bf16", 0.53125),
 }
-EXPERT_KERNELS = {
+EXPERT_KERNELS: dict[str, dict[str, tuple[str, ...]]] = {
     "trtllm": {"nvfp4": ("min_latency",), "bfloat16": ("cutlass",), "fp8": ("cutlass",)},
     "sglang": {
         "bfloat16": ("flashinfer_trtllm", "fused_moe_triton"),

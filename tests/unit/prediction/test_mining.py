@@ -1,0 +1,61 @@
+"""Curves out of tables: a table made by a known curve gives that curve back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from deepseek_planner.prediction import mining
+from deepseek_planner.prediction.curves import select
+from deepseek_planner.prediction.systems import system
+
+H200 = system("h200_sxm")
+
+
+def grid(**axes):
+    cells = np.meshgrid(*axes.values(), indexing="ij")
+    return {name: cell.ravel() for name, cell in zip(axes, cells, strict=True)}
+
+
+def test_gemm_curve_is_found_again():
+    table = grid(m=[1, 8, 64, 512, 2048, 8192], n=[1024, 4096, 8192], k=[2048, 4096, 8192])
+    m, n, k = (table[name].astype(float) for name in "mnk")
+    compute = 2 * m * n * k / (H200.compute_rate("bf16") * 0.8)
+    memory = (n * k + m * k + m * n) * 2 / (H200.bandwidth_bytes_per_s * 0.85)
+    table["latency"] = (4e-6 + np.hypot(compute, memory)) * 1e3
+    found = mining.gemm(table, H200, "bf16")
+    assert found.latency_us == pytest.approx(4.0, rel=0.05)
+    assert found.first == pytest.approx(0.8, rel=0.02)
+    assert found.second == pytest.approx(0.85, rel=0.02)
+    assert found.error_percent < 1.0
+
+
+def test_host_bound_outliers_hardly_move_a_curve():
+    table = grid(num_gpus=[8], message_size=[2**power for power in range(10, 27)])
+    size = table["message_size"] * 2.0
+    table["latency"] = (5e-6 + 6e-9 * np.sqrt(size) + 3.6e-12 * size) * 1e3
+    clean = mining.all_reduce(table, 8)
+    table["latency"][3] *= 30
+    dirty = mining.all_reduce(table, 8)
+    assert clean.error_percent < 1.0
+    assert dirty.second == pytest.approx(clean.second, rel=0.1)
+    assert dirty.latency_us == pytest.approx(clean.latency_us, rel=0.35)
+
+
+def test_too_few_rows_are_no_curve():
+    with pytest.raises(mining.TooFewPointsError):
+        mining.all_reduce(grid(num_gpus=[2], message_size=[1024, 2048]), 2)
+
+
+def test_the_nearest_measurement_wins():
+    document = {
+        "common": {"vllm": {"gemm:bf16": [1, 0.1, 0.1, 0, 0, 1], "decode": [1, 1, 0.1, 0, 0, 1]}},
+        "h200_sxm": {
+            "vllm": {"gemm:bf16": [2, 0.2, 0.2, 0, 0, 1]},
+            "vllm@0.19": {"gemm:bf16": [3, 0.3, 0.3, 0, 0, 1]},
+        },
+    }
+    assert select(document, system="h200_sxm", engine="vllm@0.19")["gemm:bf16"].compute == 0.3
+    assert select(document, system="h200_sxm", engine="sglang")["gemm:bf16"].compute == 0.2
+    assert select(document, system="l4", engine="vllm")["gemm:bf16"].compute == 0.1
+    assert select(document, system="h200_sxm", engine="vllm")["decode"].memory == 0.1
