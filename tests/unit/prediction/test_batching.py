@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from support.engine_simulation import simulate
 
 from deepseek_planner.prediction.batching import Load, Scheduler, mix
+from support.engine_simulation import simulate
 
 SECONDS_PER_TOKEN = 46e-6
 

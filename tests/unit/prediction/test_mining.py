@@ -44,7 +44,7 @@ def test_host_bound_outliers_hardly_move_a_curve():
 
 def test_too_few_rows_are_no_curve():
     with pytest.raises(mining.TooFewPointsError):
-        mining.all_reduce(grid(num_gpus=[2], message_size=[1024, 2048]), 2)
+        mining.all_reduce(grid(num_gpus=[2], message_size=[1024, 2048], latency=[0.1]), 2)
 
 
 def test_the_nearest_measurement_wins():
