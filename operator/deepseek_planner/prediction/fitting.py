@@ -1,8 +1,8 @@
 """Corrections from measured runs: maximum a posteriori, with robust residuals and exact derivatives. Needs numpy.
 
 Every factor starts at a prior (curves were measured, so theirs is 1; overheads at typical launch times), and every
-group's deviation at zero with a width. The widths are the only things chosen by hand; they were chosen on nested
-folds, not on the folds that are reported.
+group's deviation at zero with a width. The widths are chosen by hand, looking at cross-validation of vLLM's runs:
+what that reports is a little optimistic.
 """
 
 from __future__ import annotations
