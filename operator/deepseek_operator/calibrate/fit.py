@@ -9,7 +9,7 @@ from typing import Any
 
 from deepseek_operator.calibrate import runs as files
 from deepseek_operator.calibrate import tables as table_files
-from deepseek_planner.prediction.corrections import Corrections, Group
+from deepseek_planner.prediction.corrections import FORMAT, Corrections, Group, by_group
 from deepseek_planner.prediction.curves import CurveSet, curve_set, select
 from deepseek_planner.prediction.fitting import Problem, evidence
 from deepseek_planner.prediction.terms import CurveLookup
@@ -21,6 +21,7 @@ def fit(*, runs: Path, tables: Path | None, out: Path, source: str) -> Iterator[
     Raises ValueError when a run or the tables cannot be used.
     """
     lookup: CurveLookup = curve_set
+    found = files.read(runs, files.Models())
     out.mkdir(parents=True, exist_ok=True)
     if tables is not None:
         document = table_files.mine(tables)
@@ -33,7 +34,6 @@ def fit(*, runs: Path, tables: Path | None, out: Path, source: str) -> Iterator[
         lookup = mined_set
         count = sum(len(rows) for engines in document["curves"].values() for rows in engines.values())
         yield f"curves.json: {count} curves"
-    found = list(files.read(runs, files.Models()))
     engines: dict[str, Any] = {}
     for engine in sorted({run.engine for run in found}):
         problem = Problem([run for run in found if run.engine == engine], lookup=lookup)
@@ -44,15 +44,15 @@ def fit(*, runs: Path, tables: Path | None, out: Path, source: str) -> Iterator[
         cells = evidence(problem, fitted, chosen)
         engines[engine] = _engine(fitted, cells, source)
         yield f"{engine}: {len(problem.runs)} runs in {len(cells)} groups"
-    document = {"format": 1, "engines": engines}
-    (out / "corrections.json").write_text(_lines(document, 4), encoding="utf-8")
+    document = {"format": FORMAT, "engines": engines}
+    (out / "corrections.json").write_text(_lines(document, 3), encoding="utf-8")
 
 
 def _engine(fitted: Corrections, cells: dict[str, Group], source: str) -> dict[str, Any]:
     return {
         "source": source,
         "base": dict(sorted(fitted.base.items())),
-        "deviations": {name: dict(sorted(found.items())) for name, found in sorted(fitted.deviations.items())},
+        "deviations": by_group(fitted.deviations),
         "evidence": {
             cell: {
                 "points": group.points,

@@ -24,6 +24,7 @@ _EXAMPLES = """\
 examples:
   deepseek-operator plan -f chat.yaml --pools pools.yaml
   deepseek-operator local -f chat.yaml
+  deepseek-operator predict --runs runs.csv --out predictions.csv
   kubectl deepseek plan -f chat.yaml -o json
 """
 

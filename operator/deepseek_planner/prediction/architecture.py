@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from deepseek_planner.prediction.unsupported import REMEDY, problems
+
 
 @dataclass(frozen=True, slots=True)
 class Grouped:
@@ -230,9 +232,15 @@ def state_elements(attention: Attention, tensor_parallel: int) -> float:
 def architecture(config: Mapping[str, Any]) -> Architecture:
     """Read a Hugging Face configuration; ``text_config`` of a multimodal one.
 
-    Raises ValueError naming the key when a needed one is missing.
+    Raises ValueError naming field, value and remedy when a needed field is missing or no number, or when a field
+    stands for layers that these shapes cannot say.
     """
+    if not isinstance(config, Mapping):
+        raise ValueError(f"config.json holds a {type(config).__name__}; give the model's own config.json, an object")
     text: Mapping[str, Any] = config.get("text_config") or config
+    found = [*problems(text)]
+    if found:
+        raise ValueError(f"config.json: {'; '.join(found)}: {REMEDY}")
     layers = _integer(text, "num_hidden_layers")
     kinds: dict[tuple[Attention, FeedForward], int] = {}
     for index in range(layers):
@@ -254,8 +262,12 @@ def architecture(config: Mapping[str, Any]) -> Architecture:
 
 def _integer(text: Mapping[str, Any], *names: str) -> int:
     for name in names:
-        if text.get(name) is not None:
-            return int(text[name])
+        value = text.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+            raise ValueError(f"config.json: {name} {value!r} must be a whole number above 0")
+        return value
     raise ValueError(f"config.json has no {' or '.join(names)}; give the model's own config.json")
 
 
@@ -271,7 +283,8 @@ def _attention(text: Mapping[str, Any], index: int) -> Attention:
             nope_dim=_integer(text, "qk_nope_head_dim"),
             rope_dim=_integer(text, "qk_rope_head_dim"),
             v_dim=_integer(text, "v_head_dim"),
-            index_heads=int(text.get("index_n_heads") or 0),
+            # Layers whose indexer is shared read the choice of an earlier one.
+            index_heads=0 if _at(text, "indexer_types", index) == "shared" else int(text.get("index_n_heads") or 0),
             index_dim=int(text.get("index_head_dim") or 0),
             index_top_k=int(text.get("index_topk") or 0),
         )
@@ -319,6 +332,19 @@ def _layer_kind(text: Mapping[str, Any], index: int) -> str:
     return "sliding_attention" if slides else "full_attention"
 
 
+def _at(text: Mapping[str, Any], field: str, index: int) -> str:
+    """Entry ``index`` of a list with one entry per layer; empty without the list."""
+    kinds = text.get(field)
+    return str(kinds[index]) if kinds else ""
+
+
+def _has_experts(frequency: Any, index: int) -> bool:
+    """``moe_layer_freq``: every n-th layer has experts, or a flag per layer."""
+    if isinstance(frequency, list):
+        return bool(frequency[index])
+    return index % int(frequency or 1) == 0
+
+
 def _network(text: Mapping[str, Any], index: int) -> FeedForward:
     experts = int(text.get("num_experts") or text.get("n_routed_experts") or text.get("num_local_experts") or 0)
     is_dense = (
@@ -326,6 +352,8 @@ def _network(text: Mapping[str, Any], index: int) -> FeedForward:
         or index < int(text.get("first_k_dense_replace") or 0)
         or index in (text.get("mlp_only_layers") or ())
         or (index + 1) % int(text.get("decoder_sparse_step") or 1) != 0
+        or _at(text, "mlp_layer_types", index) == "dense"
+        or not _has_experts(text.get("moe_layer_freq"), index)
     )
     if is_dense:
         return FeedForward(intermediate=_integer(text, "intermediate_size"))

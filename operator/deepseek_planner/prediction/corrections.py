@@ -106,13 +106,31 @@ def keys(run: Run) -> tuple[str, ...]:
     return tuple(f"{level}={value}" for level, value in groups(run).items())
 
 
+FORMAT = 2
+"""Of ``corrections.json``: deviations by group, then by factor."""
+
+
+def by_group(deviations: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Deviations with their two keys swapped, sorted: the file names each group once."""
+    swapped: dict[str, dict[str, float]] = {}
+    for outer in sorted(deviations):
+        for inner, value in deviations[outer].items():
+            swapped.setdefault(inner, {})[outer] = value
+    return {key: swapped[key] for key in sorted(swapped)}
+
+
 def read(document: Mapping[str, Any]) -> Mapping[str, Corrections]:
-    """Corrections by engine from the shipped document."""
+    """Corrections by engine from the shipped document.
+
+    Raises ValueError when it is of another format.
+    """
+    if document.get("format") != FORMAT:
+        raise ValueError(f"corrections.json: format {document.get('format')!r} is not {FORMAT}; fit it again")
     return {
         engine: Corrections(
             engine=engine,
             base=facts["base"],
-            deviations=facts["deviations"],
+            deviations=by_group(facts["deviations"]),
             evidence={
                 cell: Group(row["points"], row["tpot_error_percent"], row["ttft_error_percent"], tuple(row["versions"]))
                 for cell, row in facts["evidence"].items()

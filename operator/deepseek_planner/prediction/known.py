@@ -48,3 +48,10 @@ def canonical(model: str) -> str:
 def known_architecture(model: str) -> Architecture:
     """Architecture of a known model."""
     return architecture(_document()[canonical(model)]["config"])
+
+
+def is_confirmed(model: str) -> bool:
+    """Whether a configuration of a known model was read under this name, or its shapes only taken to be the same."""
+    facts = _document()[canonical(model)]
+    last = model.strip().lower().rpartition("/")[2]
+    return last not in {name.lower().rpartition("/")[2] for name in facts.get("unconfirmed", ())}

@@ -13,6 +13,7 @@ from math import exp, isfinite, log, sqrt
 from deepseek_planner.plan import Confidence
 from deepseek_planner.prediction.corrections import Corrections, keys, shipped
 from deepseek_planner.prediction.runs import Run
+from deepseek_planner.prediction.systems import system
 from deepseek_planner.prediction.terms import Term, Terms, terms
 
 MARGIN_PERCENT: Mapping[Confidence, int] = {
@@ -78,9 +79,8 @@ def predict(run: Run, known: Mapping[str, Corrections] | None = None) -> Predict
     confidence, group = corrections.confidence(run)
     if run.engine != corrections.engine:
         confidence, group = Confidence.UNVERIFIED, f"{group} ({run.engine} has no measured runs)"
-    elif found.cache_tokens < run.load.input_tokens or not run.has_concurrency:
-        reason = "the weights leave no room for a request" if run.has_concurrency else "concurrency not given"
-        confidence, group = Confidence.UNVERIFIED, f"{group} ({reason})"
+    elif reasons := _doubts(run, found):
+        confidence, group = Confidence.UNVERIFIED, f"{group} ({', '.join(reasons)})"
     return Predicted(
         ttft_ms=ttft_ms,
         tpot_ms=tpot_ms,
@@ -92,6 +92,20 @@ def predict(run: Run, known: Mapping[str, Corrections] | None = None) -> Predict
         running=found.mix.running,
         is_cache_bound=found.mix.is_cache_bound,
     )
+
+
+def _doubts(run: Run, found: Terms) -> list[str]:
+    """Why no measured run can stand behind a prediction, whatever its group."""
+    reasons = []
+    if not run.has_concurrency:
+        reasons.append("concurrency not given")
+    if found.cache_tokens < run.load.input_tokens:
+        reasons.append("the weights leave no room for a request")
+    if run.doubt:
+        reasons.append(run.doubt)
+    if missing := system(run.system).not_confirmed:
+        reasons.append(f"{run.system}: {missing} not confirmed")
+    return reasons
 
 
 def bottleneck(parts: tuple[Term, ...], corrections: Corrections, groups: tuple[str, ...]) -> str:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
 
 from deepseek_planner.prediction.architecture import Architecture
 from deepseek_planner.prediction.batching import Load, Scheduler
+from deepseek_planner.prediction.formats import STORED_BYTES
 from deepseek_planner.prediction.operations import Sharding
+from deepseek_planner.prediction.systems import system
 
 UNMEASURED = float("nan")
 NOMINAL_LENGTHS = frozenset({1024.0, 8192.0})
 INFERENCEX_SPREAD = 0.2
-"""InferenceX sends lengths uniform between 0.8 and 1.0 of the nominal ones."""
+"""InferenceX asks for lengths between 0.8 and 1.0 of the nominal ones (RANDOM_RANGE_RATIO 0.8 in the README of its
+repository, read 2026-11-22 in the copy jyothisambolu/InferenceMAX).
+"""
 DOUBLED_NAME = re.compile(r"(.+)(?<!_gap_analysis)_\1_")
-"""NVIDIA's own runs carry the model's name twice in their identifiers; their lengths are fixed. Its gap analyses
-repeat runs of InferenceX.
+"""Inferred from the runs, not stated by a publisher: those whose identifiers carry the model's name twice fit fixed
+lengths in lock-step, and their lengths are mostly not InferenceX's; those named gap analysis fit like InferenceX's.
 """
 CACHED_SHARE = {"nvidia_llama_3_1_8b_instruct_fp8": 0.9}
-"""Publications whose prompts repeat: their rates would need more arithmetic than the accelerator has."""
+"""Inferred from the runs, not stated by a publisher: at the full prompt their rates would need more arithmetic than
+the accelerator has, so most of the prompt must come from a cache. The share is the one that fits.
+"""
 DEFAULT_CONCURRENCY = 8.0
 
 
@@ -43,6 +49,8 @@ class Run:
     has_concurrency: bool
     is_sound: bool = True
     """Whether the row says on how many accelerators it ran; one that does not is predicted, but not fitted."""
+    doubt: str = ""
+    """What of the model is not confirmed; a prediction with a doubt is unverified."""
     ttft_ms: float = UNMEASURED
     tpot_ms: float = UNMEASURED
 
@@ -74,25 +82,63 @@ def number(row: Mapping[str, str], column: str, default: float) -> float:
     if not text or text.lower() == "nan":
         return default
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         raise ValueError(f"{column} {text!r} is not a number") from None
+    if not isfinite(value):
+        raise ValueError(f"{column} {text!r} is not a finite number")
+    if value < 0:
+        raise ValueError(f"{column} {text!r} must not be negative")
+    return value
 
 
-def parse(row: Mapping[str, str], architecture: Architecture, model: str) -> Run:
+NEEDED = ("isl", "osl")
+COUNTS = ("tp", "attn_dp", "moe_ep", "gpus")
+MEASURED = ("measured_ttft_ms", "measured_tpot_ms")
+SHARES = ("length_spread", "cached_share")
+
+
+def problems(row: Mapping[str, str]) -> Iterator[str]:
+    """Everything in a row, but for its model, that cannot be used: column, value and what would be right."""
+    for column in (*NEEDED, *COUNTS, "concurrency", *SHARES, *MEASURED):
+        try:
+            value = number(row, column, UNMEASURED)
+        except ValueError as error:
+            yield str(error)
+            continue
+        if column in NEEDED and not value > 0:
+            yield f"{column} must be a number of tokens above 0"
+        if column in COUNTS and isfinite(value) and value != int(value):
+            yield f"{column} {row[column]!r} must be a whole number"
+        if column in SHARES and value >= 1:
+            yield f"{column} {row[column]!r} must be below 1"
+    try:
+        system(row.get("system") or "")
+    except ValueError as error:
+        yield str(error)
+    if precision_of(row) not in STORED_BYTES:
+        yield f"precision {precision_of(row)!r} is not known; known are {', '.join(sorted(STORED_BYTES))}"
+
+
+def precision_of(row: Mapping[str, str]) -> str:
+    """Weight format; 16 bits where the cell is empty or ``nan``."""
+    return (row.get("precision") or "bf16").strip().lower().replace("nan", "bf16") or "bf16"
+
+
+def parse(row: Mapping[str, str], architecture: Architecture, model: str, *, doubt: str = "") -> Run:
     """A row with the columns of the calibration data.
 
-    Raises ValueError naming the column that cannot be used.
+    Raises ValueError naming all columns that cannot be used.
     """
+    found = "; ".join(problems(row))
+    if found:
+        raise ValueError(found)
     identifier = row.get("id") or ""
     tensor = max(number(row, "tp", 1.0), 1.0)
     data = max(number(row, "attn_dp", 1.0), 1.0)
     ranks = tensor * data
     expert_parallel = max(number(row, "moe_ep", 1.0), 1.0) if architecture.is_sparse else 1.0
     input_tokens, output_tokens = number(row, "isl", UNMEASURED), number(row, "osl", UNMEASURED)
-    for column, value in (("isl", input_tokens), ("osl", output_tokens)):
-        if not value > 0:
-            raise ValueError(f"{column} must be a number of tokens above 0")
     spread = number(row, "length_spread", UNMEASURED)
     if not isfinite(spread):
         spread = INFERENCEX_SPREAD if is_inferencex(identifier, input_tokens, output_tokens) else 0.0
@@ -105,7 +151,7 @@ def parse(row: Mapping[str, str], architecture: Architecture, model: str) -> Run
         system=(row.get("system") or "").strip().lower(),
         engine=(row.get("backend") or "vllm").strip().lower(),
         version=(row.get("measured_engine_version") or "").strip(),
-        precision=(row.get("precision") or "bf16").strip().lower().replace("nan", "bf16"),
+        precision=precision_of(row),
         sharding=Sharding(
             tensor=int(tensor),
             data=int(data),
@@ -113,7 +159,7 @@ def parse(row: Mapping[str, str], architecture: Architecture, model: str) -> Run
             expert_parallel=int(min(expert_parallel, ranks)),
         ),
         load=Load(
-            concurrency=concurrency if isfinite(concurrency) else DEFAULT_CONCURRENCY,
+            concurrency=concurrency if concurrency > 0 else DEFAULT_CONCURRENCY,
             input_tokens=input_tokens * mean,
             output_tokens=output_tokens * mean,
             spread=spread,
@@ -122,19 +168,24 @@ def parse(row: Mapping[str, str], architecture: Architecture, model: str) -> Run
         nominal_input=input_tokens,
         nominal_output=output_tokens,
         gpus=int(max(number(row, "gpus", ranks), 1.0)) if number(row, "gpus", 0.0) > 0 else int(ranks),
-        has_concurrency=isfinite(concurrency),
+        has_concurrency=concurrency > 0,
         is_sound=number(row, "gpus", ranks) > 0.0,
+        doubt=doubt,
         ttft_ms=number(row, "measured_ttft_ms", UNMEASURED),
         tpot_ms=number(row, "measured_tpot_ms", UNMEASURED),
     )
 
 
 POLLED_FROM = 16.0
-"""Concurrency from which the InferenceX scripts for Blackwell let SGLang look for requests every 30 steps, not 10."""
+"""Concurrency from which SGLang looks for requests every 30 steps and not 10 on B200, in the scripts that were read:
+SemiAnalysisAI/InferenceX benchmarks/single_node/dsr1_fp4_b200.sh @285b6628 and dsr1_fp8_b200.sh @16ffb658
+(SCHEDULER_RECV_INTERVAL, 2026-11-22). That all runs on Blackwell were made so is inferred: qwen3.5_fp8_b300.sh
+@56324839 always has 10, and no run says which script made it.
+"""
 
 
 def scheduler(run: Run, generation: str, cache_tokens: float) -> Scheduler:
-    """The engine's scheduler as the publishers of the runs set it."""
+    """The engine's scheduler, as far as the run and the scripts that were read tell it."""
     poll = 1.0
     if run.engine == "sglang" and run.load.spread and generation == "blackwell":
         poll = 30.0 if run.load.concurrency >= POLLED_FROM else 10.0
@@ -144,10 +195,15 @@ def scheduler(run: Run, generation: str, cache_tokens: float) -> Scheduler:
 
 
 def token_budget(run: Run) -> float:
-    """Most tokens per step: engine defaults and the publishers' scripts."""
+    """Most tokens per step.
+
+    vLLM: 8192 as in InferenceX's scripts; else the engine's default, widened to one prompt (inferred from TTFT, which
+    shows no second step). TensorRT-LLM: one prompt beside the running sequences, as dsr1_fp4_b200_trt.sh of InferenceX
+    has it (@34bc7c40, whose floor of 8192 the runs do not show). SGLang: 16384 as in most of InferenceX's scripts; one
+    that was read has 32768, another 8192.
+    """
     if run.engine == "vllm":
         return 8192.0 if run.load.spread else max(2048.0, run.nominal_input)
     if run.engine == "trtllm":
-        # The scripts set the budget to one prompt beside the running sequences.
         return run.nominal_input + (run.load.concurrency + 64.0 if run.load.spread else 0.0)
     return 16384.0

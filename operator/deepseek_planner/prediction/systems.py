@@ -27,6 +27,8 @@ class System:
     curves: str
     """System whose measured curves it borrows; empty: the common set."""
     source: str
+    not_confirmed: str = ""
+    """Facts of the row that no source states."""
 
     def compute_rate(self, precision: str) -> float:
         """Peak of the path that a weight format takes: weight-only formats compute in 16 bits."""
@@ -56,6 +58,7 @@ def systems() -> Mapping[str, System]:
                 interconnect=facts["interconnect"],
                 curves=facts.get("curves", name),
                 source=facts["source"],
+                not_confirmed=facts.get("not_confirmed", ""),
             )
         except KeyError as missing:
             raise ValueError(f"systems.toml: {name} has no {missing}") from None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from deepseek_planner.prediction.architecture import Grouped, Latent, Linear, architecture
-from deepseek_planner.prediction.known import canonical, known_architecture, known_models
+from deepseek_planner.prediction.known import canonical, is_confirmed, known_architecture, known_models
 
 PUBLISHED = {  # billions: total, active where it is published
     "deepseek-ai/DeepSeek-V3": (671.0, 37.0),
@@ -104,3 +106,76 @@ def test_multimodal_configuration_uses_the_text_part():
 def test_missing_key_is_named():
     with pytest.raises(ValueError, match="vocab_size"):
         architecture({"num_hidden_layers": 1, "hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 128})
+
+
+PLAIN = {
+    "num_hidden_layers": 4,
+    "hidden_size": 64,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "intermediate_size": 128,
+    "vocab_size": 100,
+}
+EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+LATENT = {"kv_lora_rank": 32, "qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_head_dim": 16, "q_lora_rank": 48}
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"model_type": "nemotron_h", "hybrid_override_pattern": "MEM*", "mlp_hidden_act": "relu2"}, "MEM*"),
+        ({"layers_block_type": ["mamba", "moe", "attention", "moe"]}, "layers_block_type"),
+        ({"block_configs": [{"attention": {"no_op": True}}]}, "block_configs"),
+        ({"interleave_moe_layer_step": 2, "intermediate_size_mlp": 256, "attention_chunk_size": 64}, "interleave_moe"),
+        ({"hybrid_layer_pattern": [0, 1, 1, 0], "v_head_dim": 8}, "hybrid_layer_pattern"),
+        ({"v_head_dim": 8}, "v_head_dim 8 differs from head_dim 16"),
+        ({"enable_moe_block": True, "global_head_dim": 512, "top_k_experts": 8}, "global_head_dim 512"),
+        ({"attention_k_eq_v": True}, "attention_k_eq_v True"),
+        ({"linear_attn_config": {"kda_layers": [1]}}, "linear_attn_config"),
+        ({"sparse_attention_config": {"sparse_topk_blocks": 16}}, "sparse_attention_config"),
+        ({"attn_type_list": [0, 0, 0, 1]}, "attn_type_list"),
+        ({"layer_types": ["full_attention", "conv", "conv", "conv"]}, "layer_types has 'conv'"),
+        ({"layer_types": ["full_attention"]}, "names 1 layers and num_hidden_layers is 4"),
+        ({"hidden_act": "gelu"}, "hidden_act 'gelu' is not a gated activation"),
+        ({"model_type": "gemma2", "sliding_window": 32}, "model_type 'gemma2' without layer_types"),
+        ({"mlp_layer_types": ["dense", "odd", "dense", "dense"]}, "mlp_layer_types has 'odd'"),
+        ({**LATENT, "layer_types": ["sliding_attention"] * 4}, "layer_types has 'sliding_attention'"),
+        ({"hidden_size": "wide"}, "hidden_size 'wide' must be a whole number above 0"),
+        ({"num_attention_heads": 0}, "num_attention_heads 0 must be"),
+    ],
+)
+def test_what_the_shapes_cannot_say_is_refused(facts, words):
+    architecture(PLAIN)
+    with pytest.raises(ValueError, match=re.escape(words)):
+        architecture(PLAIN | facts)
+    with pytest.raises(ValueError, match=r"config\.json"):
+        architecture({"text_config": PLAIN | facts})
+
+
+def test_all_reasons_are_given_with_the_remedy():
+    facts = {"hybrid_override_pattern": "MEM*", "ssm_state_size": 128, "hidden_act": "relu2"}
+    with pytest.raises(ValueError, match=r"hybrid_override_pattern.*ssm_state_size 128.*relu2.*leave the run out"):
+        architecture(PLAIN | facts)
+
+
+def test_layers_with_experts_are_counted_however_they_are_named():
+    by_count = architecture(PLAIN | EXPERTS | {"first_k_dense_replace": 1})
+    for other in ({"moe_layer_freq": [0, 1, 1, 1]}, {"mlp_layer_types": ["dense", "sparse", "sparse", "sparse"]}):
+        assert architecture(PLAIN | EXPERTS | other).groups == by_count.groups
+    assert {group.count for group in architecture(PLAIN | EXPERTS | {"moe_layer_freq": 2}).groups} == {2}
+
+
+def test_a_shared_indexer_is_not_counted_twice():
+    index = LATENT | {"index_n_heads": 4, "index_head_dim": 16, "index_topk": 64}
+    every = architecture(PLAIN | index)
+    shared = architecture(PLAIN | index | {"indexer_types": ["full", "shared", "shared", "shared"]})
+    assert shared.kv_bytes_per_token(1, 2.0) == every.kv_bytes_per_token(1, 2.0) - 3 * 16 * 2
+    assert {group.attention.index_top_k for group in shared.groups} == {64}
+
+
+def test_names_whose_configuration_was_not_read_are_known_as_such():
+    assert is_confirmed("Qwen/Qwen3-235B-A22B")
+    assert is_confirmed("Qwen3-8B")
+    assert not is_confirmed("Qwen/Qwen3-235B-A22B-Instruct-2507")
+    assert not is_confirmed("deepseek-r1-0528-qwen3-8b")
