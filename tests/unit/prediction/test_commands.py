@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
+from xml.etree import ElementTree
 
 import pytest
 
@@ -57,6 +60,122 @@ def test_a_bad_row_is_named_and_the_others_are_predicted(tmp_path, capsys):
     assert "row 4: isl must be" in errors
 
 
+def test_every_problem_of_a_row_is_named_at_once(tmp_path, capsys):
+    code, (row, other) = predict(
+        tmp_path,
+        "a,Nobody/Nothing,abacus,vllm,,fp9,x,-5,many,1.5,1,1,1,inf",
+        "b,Qwen/Qwen3-8B,h100,vllm,,,8,8,8,1,1,1,1,1,9",
+    )
+    assert code == 2
+    assert not row["tpot_ms"]
+    assert not other["tpot_ms"]
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("row 2: model 'Nobody/Nothing' is not known")
+    for problem in (
+        "system 'abacus' is not known",
+        "isl 'x' is not a number",
+        "osl '-5' must not be negative",
+        "concurrency 'many' is not a number",
+        "tp '1.5' must be a whole number",
+        "gpus 'inf' is not a finite number",
+        "precision 'fp9' is not known",
+    ):
+        assert problem in first
+    assert second == "row 3: the row has more cells than the first line has columns"
+
+
+def test_rows_with_the_same_problem_share_a_line(tmp_path, capsys):
+    code, _ = predict(tmp_path, *[GOOD.replace("h200_sxm", "abacus")] * 12)
+    assert code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("rows 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 2 more: system 'abacus'")
+
+
+def test_a_model_that_cannot_be_modelled_leaves_its_rows_empty(tmp_path, capsys):
+    config = tmp_path / "config.json"
+    facts = {"model_type": "nemotron_h", "hybrid_override_pattern": "M-M*", "num_hidden_layers": 4}
+    config.write_text(json.dumps(facts), encoding="utf-8")
+    code, rows = predict(
+        tmp_path, GOOD.replace("DeepSeek-R1/V3", "me/Hybrid"), GOOD, extra=("--config", f"me/Hybrid={config}")
+    )
+    assert code == 2
+    assert [bool(row["tpot_ms"]) for row in rows] == [False, True]
+    error = capsys.readouterr().err
+    assert "row 2: model 'me/Hybrid' cannot be predicted: config.json: hybrid_override_pattern 'M-M*'" in error
+    assert "leave the run out" in error
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1, 2]"])
+def test_a_broken_configuration_is_said(tmp_path, capsys, text):
+    config = tmp_path / "config.json"
+    config.write_text(text, encoding="utf-8")
+    source = tmp_path / "runs.csv"
+    source.write_text(f"{HEAD}\n{GOOD.replace('DeepSeek-R1/V3', 'me/Odd')}\n", encoding="utf-8")
+    assert command("predict", "--runs", str(source), "--config", f"me/Odd={config}") == 2
+    assert "config.json" in capsys.readouterr().err
+
+
+def test_shapes_that_were_not_confirmed_make_a_prediction_unverified(tmp_path):
+    row = GOOD.replace("h200_sxm", "h100_sxm").replace(",8.0,1.0,8.0,1.0,8.0", ",1,1,1,1,1")
+    same, taken = (row.replace("DeepSeek-R1/V3", name) for name in ("Qwen/Qwen3-8B", "DeepSeek-R1-0528-Qwen3-8B"))
+    code, found = predict(tmp_path, same, taken, same.replace("h100_sxm", "v100-32gb"))
+    assert code == 0
+    assert found[0]["confidence"] != "Unverified"
+    assert found[1]["confidence"] == "Unverified"
+    assert "DeepSeek-R1-0528-Qwen3-8B are not confirmed" in found[1]["group"]
+    assert found[1]["tpot_ms"] == found[0]["tpot_ms"]
+    assert found[2]["confidence"] == "Unverified"
+    assert "memory size not confirmed" in found[2]["group"]
+
+
+def test_output_that_cannot_be_written_is_said(tmp_path, capsys):
+    source = tmp_path / "runs.csv"
+    source.write_text(f"{HEAD}\n{GOOD}\n", encoding="utf-8")
+    assert command("predict", "--runs", str(source), "--out", str(tmp_path / "no" / "out.csv")) == 2
+    assert "No such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [("predict",), ("calibrate",), ("calibrate", "fit"), ("calibrate", "check")])
+def test_help_has_an_example(capsys, arguments):
+    assert command(*arguments, "--help") == 0
+    shown = capsys.readouterr().out
+    assert "example" in shown
+    assert " ".join(("deepseek-operator", *arguments)) in shown
+
+
+def test_calibrating_names_all_bad_rows_and_writes_nothing(tmp_path, capsys):
+    source, out = tmp_path / "runs.csv", tmp_path / "data"
+    head = HEAD + ",measured_ttft_ms,measured_tpot_ms"
+    rows = [GOOD + ",200,30", GOOD + ",soon,30", GOOD.replace("h200_sxm", "abacus") + ",200,30"]
+    source.write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
+    assert command("calibrate", "fit", "--runs", str(source), "--out", str(out)) == 2
+    error = capsys.readouterr().err
+    assert "runs.csv:3: measured_ttft_ms 'soon' is not a number" in error
+    assert "runs.csv:4: system 'abacus' is not known" in error
+    assert not out.exists()
+
+
+def test_calibrating_needs_measured_runs(tmp_path, capsys):
+    source, out = tmp_path / "runs.csv", tmp_path / "data"
+    source.write_text(f"{HEAD}\n{GOOD}\n", encoding="utf-8")
+    assert command("calibrate", "check", "--runs", str(source), "--out", str(out)) == 2
+    assert "no column measured_ttft_ms, measured_tpot_ms" in capsys.readouterr().err
+    source.write_text(f"{HEAD},measured_ttft_ms,measured_tpot_ms\n{GOOD},,\n", encoding="utf-8")
+    assert command("calibrate", "fit", "--runs", str(source), "--out", str(out)) == 2
+    assert "no measured run" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_predicting_never_loads_numpy():
+    code = (
+        "import sys; from deepseek_operator.__main__ import main; import io; "
+        f"sys.stdin = io.StringIO({HEAD + chr(10) + GOOD + chr(10)!r}); code = main(['predict', '--runs', '-']); "
+        "print(sorted({'numpy', 'highspy', 'kopf', 'kubernetes'} & set(sys.modules)), code, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip().endswith("[] 0")
+
+
 def test_a_model_by_its_configuration(tmp_path):
     config = tmp_path / "config.json"
     facts = {"model_type": "llama", "num_hidden_layers": 16, "hidden_size": 2048, "num_attention_heads": 32}
@@ -94,11 +213,20 @@ def test_check_writes_a_page_with_a_plot(tmp_path):
             for concurrency in (4, 8, 16, 32, 64, 96, 128):
                 rows.append(f"x,{model},h100_sxm,vllm,0.19.0,fp8,1024,1024,{concurrency},{tp},1,1,1,{tp},200,{30 / tp}")
     source.write_text("\n".join(rows) + "\n", encoding="utf-8")
-    assert command("calibrate", "check", "--runs", str(source), "--out", str(out)) == 0
+    known = ("--source", "a test", "--as-of", "2026-11-22")
+    assert command("calibrate", "check", "--runs", str(source), "--out", str(out), *known) == 0
     page = (out / "prediction-accuracy.md").read_text(encoding="utf-8")
     assert "| vllm | shape |" in page
     assert "| vllm | model |" in page
-    assert (out / "prediction-accuracy.svg").read_text(encoding="utf-8").count("<circle") > len(rows)
+    assert "Generated on 2026-11-22 by" in page
+    assert "Source of the runs: a test." in " ".join(page.split())
+    assert "- **vLLM**: " in page
+    picture = (out / "prediction-accuracy.svg").read_text(encoding="utf-8")
+    assert ElementTree.fromstring(picture).tag.endswith("svg")
+    assert picture.count("h0") > len(rows)
+    assert command("calibrate", "check", "--runs", str(source), "--out", str(out), *known) == 0
+    assert (out / "prediction-accuracy.md").read_text(encoding="utf-8") == page
+    assert (out / "prediction-accuracy.svg").read_text(encoding="utf-8") == picture
 
 
 def test_unreadable_input_is_said(tmp_path, capsys):
