@@ -33,7 +33,8 @@ class Load:
     cached_tokens: float = 0.0
     """Prompt tokens that the prefix cache holds already: attended to, not computed."""
     requests_per_slot: float = 10.0
-    """Requests that each of the concurrent clients sends: the first of them all arrive at once."""
+    """Requests that each of the concurrent clients sends, the first of them all at once: 10 in most of InferenceX's
+scripts that were read (--num-prompts CONC * 10); other publishers do not say."""
 
 
 @dataclass(frozen=True, slots=True)

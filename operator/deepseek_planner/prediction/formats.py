@@ -45,7 +45,8 @@ class Formats:
 def formats(architecture: Architecture, precision: str, *, kv_bytes: float | None = None) -> Formats:
     """Formats of a checkpoint of ``architecture`` in ``precision`` (``bf16 fp16 fp8 int8 int4 fp4``; empty: 16 bits).
 
-    Published 4-bit checkpoints of mixture-of-experts models keep attention in 16 bits; dense ones quantize it too.
+    The 4-bit checkpoints of mixture-of-experts models whose configurations were read (Qwen3.5, MiniMax-M2.5, Kimi-K2.5)
+    keep attention in 16 bits; that dense ones quantize it too is assumed, and so is an 8-bit cache beside fp4 weights.
     """
     stored = precision or "bf16"
     if stored not in STORED_BYTES:

@@ -26,19 +26,22 @@ from deepseek_planner.prediction.systems import System
 
 ACTIVATION_BYTES = 2.0
 PADDED_ROWS_PER_EXPERT = 8
-"""A tile of the grouped product is filled up to so many rows on average."""
+"""A tile of the grouped product is filled up to so many rows on average: assumed; the curves are fitted with it."""
 SCALE_BLOCK = 128
 """Rows and columns that share a scale in block-quantized fp8."""
 ELEMENTWISE_PASSES = 10
 """Reads and writes of the hidden state per layer by norms, residuals, rotary embedding and activation."""
 ELEMENTWISE_EFFICIENCY = 0.6
+"""Of the bandwidth; assumed, corrected by the fit like every part."""
 EAGER_LINK_EFFICIENCY = 0.6
 EAGER_LINK_LATENCY_S = 18e-6
+"""Where no collective was measured (PCIe, other numbers of ranks): assumed, no run checks it."""
 HOST_STAGED_LATENCY_S = 120e-6
 """Of an all-reduce through host memory: Qwen2-7B on two A100 without peer access decodes a token in 13.0 ms, on one
 in 13.5 ms (dennislee22/vLLM-benchmarking @b474d1e, vLLM 0.10)."""
 WEIGHT_ONLY_COMPUTE = 0.85
-"""Share of the 16-bit peak that is left when weights are expanded on the fly (4-bit and 8-bit weight-only)."""
+"""Share of the 16-bit peak that is left when weights are expanded on the fly (4-bit and 8-bit weight-only): assumed,
+no run checks it."""
 
 
 class Part(IntEnum):
@@ -413,7 +416,7 @@ class StepModel:
         curve = self._curves[formats.expert_curve(stored, system)]
         tensor, parallel = sharding.expert_tensor, sharding.expert_parallel
         if stored == "fp8_block" and (network.expert_intermediate / tensor) % SCALE_BLOCK:
-            # Blocks of scales cannot be cut: the engine gives whole experts to the ranks instead.
+            # Blocks of scales cannot be cut. That whole experts go to the ranks instead is inferred: no run says how.
             tensor, parallel = 1, tensor * parallel
         width = network.expert_intermediate / tensor
         weights = 3.0 * self._architecture.hidden * width

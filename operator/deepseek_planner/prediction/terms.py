@@ -24,7 +24,9 @@ MEMORY_SHARE = 0.9
 """Of the accelerator's memory that the engine takes."""
 WORKSPACE_BYTES = 4e9
 OLD_EXPERTS_BEFORE = (0, 20)
-"""vLLM changed its expert kernels in 0.20: runs of earlier versions use curves of 0.19."""
+"""vLLM's measured expert tables differ between 0.19 and 0.20: runs of earlier versions, and those that do not say,
+use the curves of 0.19. That the change came with 0.20 and not between is inferred.
+"""
 
 CurveLookup = Callable[[str, str], CurveSet]
 """Curves by system and engine."""
