@@ -237,6 +237,9 @@ def architecture(config: Mapping[str, Any]) -> Architecture:
     """
     if not isinstance(config, Mapping):
         raise ValueError(f"config.json holds a {type(config).__name__}; give the model's own config.json, an object")
+    for name in ("text_config", "quantization_config"):
+        if config.get(name) and not isinstance(config[name], Mapping):
+            raise ValueError(f"config.json: {name} {config[name]!r} must be an object")
     text: Mapping[str, Any] = config.get("text_config") or config
     found = [*problems(text)]
     if found:
@@ -253,11 +256,14 @@ def architecture(config: Mapping[str, Any]) -> Architecture:
         vocabulary=_integer(text, "vocab_size"),
         tied_embeddings=bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", False))),
         groups=tuple(Layers(count, attention, network) for (attention, network), count in kinds.items()),
-        max_context_tokens=int(text.get("max_position_embeddings") or 0),
-        mtp_layers=int(text.get("num_nextn_predict_layers") or text.get("mtp_num_hidden_layers") or 0),
+        max_context_tokens=_optional(text, "max_position_embeddings", 0),
+        mtp_layers=_optional(text, "num_nextn_predict_layers", 0) or _optional(text, "mtp_num_hidden_layers", 0),
         quantization=quantization,
         attention_quantized=attention_quantized,
     )
+
+
+EXPERT_COUNTS = ("num_experts", "n_routed_experts", "num_local_experts")
 
 
 def _integer(text: Mapping[str, Any], *names: str) -> int:
@@ -271,6 +277,11 @@ def _integer(text: Mapping[str, Any], *names: str) -> int:
     raise ValueError(f"config.json has no {' or '.join(names)}; give the model's own config.json")
 
 
+def _optional(text: Mapping[str, Any], name: str, default: int) -> int:
+    """A count that may be absent; zero and null are absent too."""
+    return _integer(text, name) if text.get(name) else default
+
+
 def _attention(text: Mapping[str, Any], index: int) -> Attention:
     heads = _integer(text, "num_attention_heads")
     if text.get("compress_ratios"):
@@ -278,15 +289,15 @@ def _attention(text: Mapping[str, Any], index: int) -> Attention:
     if text.get("kv_lora_rank"):
         return Latent(
             heads=heads,
-            q_lora_rank=int(text.get("q_lora_rank") or 0),
+            q_lora_rank=_optional(text, "q_lora_rank", 0),
             kv_lora_rank=_integer(text, "kv_lora_rank"),
             nope_dim=_integer(text, "qk_nope_head_dim"),
             rope_dim=_integer(text, "qk_rope_head_dim"),
             v_dim=_integer(text, "v_head_dim"),
             # Layers whose indexer is shared read the choice of an earlier one.
-            index_heads=0 if _at(text, "indexer_types", index) == "shared" else int(text.get("index_n_heads") or 0),
-            index_dim=int(text.get("index_head_dim") or 0),
-            index_top_k=int(text.get("index_topk") or 0),
+            index_heads=0 if _at(text, "indexer_types", index) == "shared" else _optional(text, "index_n_heads", 0),
+            index_dim=_optional(text, "index_head_dim", 0),
+            index_top_k=_optional(text, "index_topk", 0),
         )
     kind = _layer_kind(text, index)
     if kind == "linear_attention":
@@ -295,13 +306,13 @@ def _attention(text: Mapping[str, Any], index: int) -> Attention:
             value_heads=_integer(text, "linear_num_value_heads"),
             key_dim=_integer(text, "linear_key_head_dim"),
             value_dim=_integer(text, "linear_value_head_dim"),
-            conv_kernel=int(text.get("linear_conv_kernel_dim") or 4),
+            conv_kernel=_optional(text, "linear_conv_kernel_dim", 4),
         )
     return Grouped(
         heads=heads,
-        kv_heads=int(text.get("num_key_value_heads") or heads),
-        head_dim=int(text.get("head_dim") or _integer(text, "hidden_size") // heads),
-        window=int(text.get("sliding_window") or 0) if kind == "sliding_attention" else 0,
+        kv_heads=_optional(text, "num_key_value_heads", heads),
+        head_dim=_optional(text, "head_dim", _integer(text, "hidden_size") // heads),
+        window=_optional(text, "sliding_window", 0) if kind == "sliding_attention" else 0,
         gated=bool(text.get("attn_output_gate", False)),
     )
 
@@ -325,7 +336,7 @@ def _compressed(text: Mapping[str, Any], heads: int, ratio: int) -> Compressed:
 def _layer_kind(text: Mapping[str, Any], index: int) -> str:
     if text.get("layer_types"):
         return str(text["layer_types"][index])
-    interval = int(text.get("full_attention_interval") or 0)
+    interval = _optional(text, "full_attention_interval", 0)
     if interval and text.get("linear_num_value_heads"):
         return "full_attention" if (index + 1) % interval == 0 else "linear_attention"
     slides = text.get("sliding_window") and text.get("use_sliding_window", True)
@@ -346,19 +357,19 @@ def _has_experts(frequency: Any, index: int) -> bool:
 
 
 def _network(text: Mapping[str, Any], index: int) -> FeedForward:
-    experts = int(text.get("num_experts") or text.get("n_routed_experts") or text.get("num_local_experts") or 0)
+    experts = next(filter(None, (_optional(text, name, 0) for name in EXPERT_COUNTS)), 0)
     is_dense = (
         not experts
-        or index < int(text.get("first_k_dense_replace") or 0)
+        or index < _optional(text, "first_k_dense_replace", 0)
         or index in (text.get("mlp_only_layers") or ())
-        or (index + 1) % int(text.get("decoder_sparse_step") or 1) != 0
+        or (index + 1) % _optional(text, "decoder_sparse_step", 1) != 0
         or _at(text, "mlp_layer_types", index) == "dense"
         or not _has_experts(text.get("moe_layer_freq"), index)
     )
     if is_dense:
         return FeedForward(intermediate=_integer(text, "intermediate_size"))
     width = _integer(text, "moe_intermediate_size", "intermediate_size")
-    shared = int(text.get("shared_expert_intermediate_size") or int(text.get("n_shared_experts") or 0) * width)
+    shared = _optional(text, "shared_expert_intermediate_size", _optional(text, "n_shared_experts", 0) * width)
     return FeedForward(
         experts=experts,
         top_k=_integer(text, "num_experts_per_tok", "experts_per_token"),

@@ -52,6 +52,7 @@ FIELDS: Mapping[str, str] = {
 }
 ALTERNATING = frozenset({"gemma2", "gemma3", "gemma3_text", "cohere2"})
 """Families whose older configurations leave it to the code which layers slide."""
+PER_LAYER = ("layer_types", "mlp_layer_types", "indexer_types", "compress_ratios")
 
 
 def problems(text: Mapping[str, Any]) -> Iterator[str]:
@@ -59,14 +60,18 @@ def problems(text: Mapping[str, Any]) -> Iterator[str]:
     for field, meaning in FIELDS.items():
         if text.get(field):
             yield f"{field} {_short(text[field])} stands for {meaning}"
+    for field in PER_LAYER:
+        if text.get(field) and not isinstance(text[field], list):
+            yield f"{field} {_short(text[field])} is not a list with one entry per layer"
+            return
     yield from _kinds(text, "layer_types", LATENT_KINDS if text.get("kv_lora_rank") else LAYER_KINDS)
     yield from _kinds(text, "mlp_layer_types", NETWORK_KINDS)
     yield from _kinds(text, "indexer_types", INDEXER_KINDS)
-    for field in ("layer_types", "mlp_layer_types", "indexer_types", "compress_ratios", "moe_layer_freq"):
+    for field in (*PER_LAYER, "moe_layer_freq"):
         layers, found = text.get("num_hidden_layers"), text.get(field)
         if isinstance(found, list) and isinstance(layers, int) and len(found) < layers:
             yield f"{field} names {len(found)} layers and num_hidden_layers is {layers}"
-    if "attn_type_list" in text and set(text["attn_type_list"]) != {1}:
+    if isinstance(text.get("attn_type_list"), list) and any(kind != 1 for kind in text["attn_type_list"]):
         yield f"attn_type_list {_short(text['attn_type_list'])} stands for lightning attention (MiniMax-01)"
     if text.get("v_head_dim") and not text.get("kv_lora_rank") and text["v_head_dim"] != text.get("head_dim"):
         yield f"v_head_dim {_short(text['v_head_dim'])} differs from head_dim {_short(text.get('head_dim'))}"

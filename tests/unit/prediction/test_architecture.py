@@ -143,6 +143,9 @@ LATENT = {"kv_lora_rank": 32, "qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_
         ({**LATENT, "layer_types": ["sliding_attention"] * 4}, "layer_types has 'sliding_attention'"),
         ({"hidden_size": "wide"}, "hidden_size 'wide' must be a whole number above 0"),
         ({"num_attention_heads": 0}, "num_attention_heads 0 must be"),
+        ({"head_dim": "wide"}, "head_dim 'wide' must be"),
+        ({"layer_types": "full_attention"}, "layer_types 'full_attention' is not a list"),
+        ({"num_experts": -1}, "num_experts -1 must be"),
     ],
 )
 def test_what_the_shapes_cannot_say_is_refused(facts, words):
@@ -151,6 +154,12 @@ def test_what_the_shapes_cannot_say_is_refused(facts, words):
         architecture(PLAIN | facts)
     with pytest.raises(ValueError, match=r"config\.json"):
         architecture({"text_config": PLAIN | facts})
+
+
+@pytest.mark.parametrize("facts", [{"text_config": "plain"}, {"quantization_config": "fp8"}])
+def test_parts_must_be_objects(facts):
+    with pytest.raises(ValueError, match="must be an object"):
+        architecture(PLAIN | facts)
 
 
 def test_all_reasons_are_given_with_the_remedy():
