@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 from suite.cluster import CommandFailedError
 from suite.progress import StepFailedError, wait_until
@@ -21,13 +22,12 @@ from suite.suite import (
     is_ready,
 )
 
-HELM_VALUES = {
+HELM_VALUES: dict[str, dict[str, Any]] = {
     # Short windows, so that ten minutes show what an hour would.
     "loop": {"settleSeconds": 5, "measurementWindowSeconds": 30, "resyncSeconds": 20, "relistSeconds": 60},
     "leaderElection": {"leaseDurationSeconds": 6, "renewDeadlineSeconds": 4, "retrySeconds": 1},
     "prometheus": {"url": f"http://prometheus.{MONITORING}.svc:9090"},
     "crds": {"keep": False},
-    "logLevel": "DEBUG",
 }
 
 
@@ -49,7 +49,7 @@ def operator(suite: Suite, *more: str) -> None:
         "image": _image(suite.images.operator),
         "engine": {"images": {"cpu": _image(suite.images.runtime)}},
     }
-    values = json.dumps({**HELM_VALUES, **images})
+    values = json.dumps({**HELM_VALUES, **images, "logLevel": "DEBUG"})
     with suite.progress.step("helm install"):
         suite.cluster.run(
             "helm", "upgrade", "--install", RELEASE, str(CHART), "-n", SYSTEM, "-f", "-", *more, stdin=values

@@ -13,10 +13,10 @@ from suite.suite import WORK, Suite
 
 
 def run(suite: Suite) -> None:
-    """Apply twice, diff, upgrade, reprice."""
-    apply_twice(suite)
+    """Upgrade, reprice, then apply what is there once more."""
     upgrade(suite)
     reprice(suite)
+    apply_twice(suite)
 
 
 def versions(suite: Suite) -> dict[str, str]:
@@ -26,8 +26,9 @@ def versions(suite: Suite) -> dict[str, str]:
     return {f"{item['kind']}/{item['metadata']['name']}": item["metadata"]["resourceVersion"] for item in items}
 
 
-def quiet(suite: Suite, seconds: float = 6) -> dict[str, str]:
-    """The versions once they have stood still: what was done before has been reported."""
+def quiet(suite: Suite) -> dict[str, str]:
+    """The versions once they have stood still for longer than a look takes: what was done has been reported."""
+    seconds = install.HELM_VALUES["loop"]["resyncSeconds"] + 2
     seen = versions(suite)
     for _ in range(10):
         time.sleep(seconds)

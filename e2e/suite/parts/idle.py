@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from suite import install
 from suite.parts.gitops import quiet, versions
 from suite.suite import Suite
 
@@ -11,6 +12,7 @@ from suite.suite import Suite
 def run(suite: Suite) -> None:
     """Leave the cluster alone and look at who wrote what."""
     seconds = suite.options.idle_seconds
+    time.sleep(install.HELM_VALUES["loop"]["measurementWindowSeconds"])  # what was sent last leaves the window
     before = quiet(suite)
     start = suite.audit.mark() if suite.audit else 0
     with suite.progress.step(f"{seconds} idle seconds"):

@@ -24,11 +24,12 @@ def run(suite: Suite) -> None:
     expected = final(suite)
     with suite.progress.step("and back"):
         move(suite, {})
-    load = Load(suite, "load-kills", 3 * 150, 3)
+    load = Load(suite, "load-kills", 240, 3)
     load.start()
     with suite.progress.step("the same move, the operator killed at each step"):
+        seen = progress_of(suite)
         suite.cluster.apply(tiny(suite, **LONGER))
-        kills = kill_at_each_step(suite)
+        kills = kill_at_each_step(suite, seen)
         install.await_operator(suite)
         suite.await_settled(seconds=120)
     suite.progress.check(f"killed at {STEPS_AT_LEAST} steps or more", len(kills) >= STEPS_AT_LEAST, "; ".join(kills))
@@ -38,7 +39,7 @@ def run(suite: Suite) -> None:
     )
     with suite.progress.step("requests across the kills end"):
         summary = load.result()
-    all_answered(suite, summary, 300)
+    all_answered(suite, summary, 240)
     load.remove()
 
 
@@ -54,10 +55,9 @@ def final(suite: Suite) -> dict[str, Any]:
     return normalised([suite.deployment(), *children])
 
 
-def kill_at_each_step(suite: Suite) -> list[str]:
-    """Kill the operator after each change it makes to its children, until the move is over."""
+def kill_at_each_step(suite: Suite, seen: dict[str, tuple[int, int]]) -> list[str]:
+    """Kill the operator after each change to its groups of engines, until the move is over."""
     kills: list[str] = []
-    seen = progress_of(suite)
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         now = progress_of(suite)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from suite import install
 from suite.suite import TINY, WORK, Suite
 
-DEMAND = {"expected": 300, "peak": 2400, "longest": 128}
+DEMAND = {"expected": 300, "peak": 1500, "longest": 128}
 """Declared demand that needs two engines at its peak, and one at what is really sent."""
 
 
