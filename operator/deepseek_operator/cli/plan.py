@@ -26,7 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="show what would be served on what, for how much, and why nothing else",
         description="Plan the DeepSeekDeployments of the files. Exit code: 0 a plan for each, 3 no feasible plan for "
         "one or more, 2 bad input, 1 a fault of ours.",
-        epilog="example: deepseek-operator plan -f examples/chat.yaml --pools examples/pools/aws-us-east-1.yaml -o json",
+        epilog="example: deepseek-operator plan -f examples/chat.yaml -o json",
     )
     parser.add_argument(
         "-f", "--file", action="append", required=True, type=Path, help="DeepSeekDeployments; - for stdin"
