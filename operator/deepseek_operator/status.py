@@ -66,7 +66,9 @@ def _plan(view: View) -> Mapping[str, Any] | None:
 
 def _decision(plan: Mapping[str, Any]) -> Sequence[object]:
     what = [[item.get(name) for name in _DECIDED] for item in plan.get("placements") or ()]
-    return what, plan.get("usdPerHour"), plan.get("demandSource"), bool(plan.get("smallestChange"))
+    # Whether anything is asked for at all is part of it: what falls idle is told at once, and then nothing more.
+    asked = bool(plan.get("requestsPerMinute"))
+    return what, plan.get("usdPerHour"), plan.get("demandSource"), bool(plan.get("smallestChange")), asked
 
 
 _DECIDED = ("name", "pool", "capacityType", "replicas")

@@ -27,7 +27,7 @@ from deepseek_planner.plan import (
     RejectionReason,
     Shape,
 )
-from deepseek_planner.units import micro_usd
+from deepseek_planner.units import format_usd, micro_usd
 from support.objects import deployment
 from support.shells import CATALOG, CPU, ENGINE
 
@@ -219,6 +219,13 @@ def test_actual_is_written_when_it_means_something():
     assert numbers(first, time_to_first_token_s=None) != first
 
 
+def test_an_idle_fleet_costs_what_it_holds_however_its_rate_jitters():
+    idle = {"tokens_per_s": 0.0, "usd_per_million_tokens": None}
+    first = numbers(None, usd_per_hour=micro_usd("0.47"), **idle)
+    assert first["usdPerHour"] == format_usd(group().usd_per_replica_hour)
+    assert numbers(first, usd_per_hour=micro_usd("0.55"), is_due=True, **idle) == first
+
+
 def test_without_measurements_the_last_ones_stay():
     assert actual({"actual": {"window": "15m"}}, view().input, (), is_due=True) == {"window": "15m"}
 
@@ -228,6 +235,8 @@ def test_the_plan_is_written_again_when_the_decision_is_another():
     moved = planned(planned_requests_per_min=61.0, digest="e")
     assert deployment_status(after(first, plan=moved, is_due=False), now=NOW)["plan"] == first["plan"]
     assert deployment_status(after(first, plan=moved, is_due=True), now=NOW)["plan"]["requestsPerMinute"] == 61
+    idle = planned(planned_requests_per_min=0.0, digest="i")
+    assert deployment_status(after(first, plan=idle, is_due=False), now=NOW)["plan"]["requestsPerMinute"] == 0
     more = planned(placements=(replace(PLACEMENT, replicas=3),))
     assert deployment_status(after(first, plan=more, is_due=False), now=NOW)["plan"]["placements"][0]["replicas"] == 3
 
