@@ -33,7 +33,9 @@ def _document(item: DeploymentInput, groups: Sequence[EngineGroup]) -> dict[str,
     measured, objectives = item.measured, item.objectives
     assert measured is not None
     document: dict[str, Any] = {"window": _window(measured.window_s)}
-    per_hour = measured.usd_per_hour if measured.usd_per_hour is not None else fleet_usd_per_hour(groups)
+    # What idles costs what it holds, exactly; its sampled rate would only add noise, and a write for it.
+    sampled = measured.usd_per_hour if measured.tokens_per_s > 0 else None
+    per_hour = sampled if sampled is not None else fleet_usd_per_hour(groups)
     if per_hour is not None:
         document["usdPerHour"] = format_usd(per_hour)
     if measured.usd_per_million_tokens is not None:

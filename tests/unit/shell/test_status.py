@@ -27,7 +27,7 @@ from deepseek_planner.plan import (
     RejectionReason,
     Shape,
 )
-from deepseek_planner.units import format_usd, micro_usd
+from deepseek_planner.units import micro_usd
 from support.objects import deployment
 from support.shells import CATALOG, CPU, ENGINE
 
@@ -222,7 +222,7 @@ def test_actual_is_written_when_it_means_something():
 def test_an_idle_fleet_costs_what_it_holds_however_its_rate_jitters():
     idle = {"tokens_per_s": 0.0, "usd_per_million_tokens": None}
     first = numbers(None, usd_per_hour=micro_usd("0.47"), **idle)
-    assert first["usdPerHour"] == format_usd(group().usd_per_replica_hour)
+    assert first["usdPerHour"] == "0.5000"  # two engines at 0.25
     assert numbers(first, usd_per_hour=micro_usd("0.55"), is_due=True, **idle) == first
 
 
