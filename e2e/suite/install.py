@@ -153,7 +153,6 @@ def remove(suite: Suite) -> None:
     finally:
         _uninstall(suite)
         clear_folder(suite)
-        kubectl("delete", "nodes", "-l", "deepseek-e2e=fake", "--ignore-not-found")
         kubectl("delete", "namespace", *NAMESPACES, "--ignore-not-found", "--wait=true", "--timeout=150s", seconds=160)
         kubectl("delete", "pv", "deepseek-e2e-weights", "--ignore-not-found")
 

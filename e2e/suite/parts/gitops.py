@@ -60,9 +60,17 @@ def _changed(before: dict[str, str], after: dict[str, str]) -> str:
     return ", ".join(sorted(changed)) if changed else f"{len(after)} objects"
 
 
+def served(suite: Suite) -> dict[str, int]:
+    """Engines that answer now; there must be one to say anything about."""
+    found = suite.serving()
+    if not found:
+        raise StepFailedError(f"no engine serves: {suite.settled()}")
+    return found
+
+
 def upgrade(suite: Suite) -> None:
     """Another operator pod, and another default image for engines to come: no engine restarts."""
-    before = suite.serving()
+    before = served(suite)
     pods = {pod["metadata"]["uid"] for pod in suite.operator_pods()}
     install.operator(suite, "--set", "engine.images.cpu.tag=another", "--set", "podAnnotations.e2e=upgraded")
     with suite.progress.step("the new operator leads and looks"):
@@ -77,7 +85,7 @@ def upgrade(suite: Suite) -> None:
 
 def reprice(suite: Suite) -> None:
     """Another price reaches the meters of running engines."""
-    before = suite.serving()
+    before = served(suite)
     pool = suite.fill("pools.yaml")
     dearer = pool.replace('"0.23184"', '"0.28"')
     try:

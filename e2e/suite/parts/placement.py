@@ -21,10 +21,10 @@ class FakeNode:
 
 
 NODES = (
-    FakeNode("e2e-t4-0", "Tesla-T4", 4, "on-demand"),
-    FakeNode("e2e-a100-0", "NVIDIA-A100-SXM4-80GB", 8, "spot"),
-    FakeNode("e2e-h100-0", "NVIDIA-H100-80GB-HBM3", 8, "spot"),
-    FakeNode("e2e-h100-1", "NVIDIA-H100-80GB-HBM3", 8, "on-demand"),
+    FakeNode("deepseek-e2e-t4-0", "Tesla-T4", 4, "on-demand"),
+    FakeNode("deepseek-e2e-a100-0", "NVIDIA-A100-SXM4-80GB", 8, "spot"),
+    FakeNode("deepseek-e2e-h100-0", "NVIDIA-H100-80GB-HBM3", 8, "spot"),
+    FakeNode("deepseek-e2e-h100-1", "NVIDIA-H100-80GB-HBM3", 8, "on-demand"),
 )
 EXPECTED = {
     "big": "e2e-a100-spot",
@@ -55,9 +55,11 @@ def run(suite: Suite) -> None:
             placed(suite, name, pool)
     finally:
         with suite.progress.step("take them away"):
-            suite.cluster.kubectl("delete", "--ignore-not-found", "-f", "-", stdin=suite.fill("gpu.yaml"))
-            suite.cluster.kubectl("delete", "--ignore-not-found", "-f", "-", stdin=suite.fill("gpu-pools.yaml"))
-            suite.cluster.kubectl("delete", "nodes", "--ignore-not-found", *(node.name for node in NODES))
+            try:
+                suite.cluster.kubectl("delete", "--ignore-not-found", "-f", "-", stdin=suite.fill("gpu.yaml"))
+                suite.cluster.kubectl("delete", "--ignore-not-found", "-f", "-", stdin=suite.fill("gpu-pools.yaml"))
+            finally:
+                suite.cluster.kubectl("delete", "nodes", "--ignore-not-found", *(node.name for node in NODES))
 
 
 def add(suite: Suite, node: FakeNode) -> None:

@@ -20,7 +20,9 @@ def run(suite: Suite) -> None:
         for call in calls
         if call.is_write and call.group == GROUP and not call.resource.endswith("/status") and call.code < 400
     ]
-    suite.progress.check("the operator wrote no spec of its own resources", not specs, "; ".join(specs[:5]))
+    suite.progress.check(
+        "the operator wrote no spec of its own resources", bool(calls) and not specs, "; ".join(specs[:5])
+    )
     denied = sorted(
         {
             f"{call.verb} {call.resource}"
@@ -33,4 +35,6 @@ def run(suite: Suite) -> None:
     roles = suite.cluster.items("clusterroles", "-l", labels) + suite.cluster.items("roles", "-n", SYSTEM, "-l", labels)
     rights = granted(roles)
     idle = sorted(" ".join(right) for right in rights - used(calls))
-    suite.progress.check("every verb granted was used", not idle, ", ".join(idle) or f"{len(rights)} rights")
+    suite.progress.check(
+        "every verb granted was used", bool(rights) and not idle, ", ".join(idle) or f"{len(rights)} rights"
+    )
