@@ -61,9 +61,11 @@ def crds(api: client.ApiClient) -> Iterator[None]:
         name = crd["metadata"]["name"]
         wait_for(lambda name=name: _established(extensions, name), f"{name} is established")
     yield
-    for crd in wanted:
-        if crd["metadata"]["name"] not in before:
-            extensions.delete_custom_resource_definition(crd["metadata"]["name"])
+    ours = {crd["metadata"]["name"] for crd in wanted} - before
+    for name in sorted(ours):
+        extensions.delete_custom_resource_definition(name)
+    for name in sorted(ours):
+        wait_for(lambda name=name: not _exists(extensions, name), f"{name} is gone")
 
 
 @pytest.fixture
@@ -99,3 +101,7 @@ def _is_up_to_date(api: client.ApiClient, crd: dict) -> bool:
 def _established(extensions: client.ApiextensionsV1Api, name: str) -> bool:
     status = extensions.read_custom_resource_definition(name).status
     return any(item.type == "Established" and item.status == "True" for item in status.conditions or [])
+
+
+def _exists(extensions: client.ApiextensionsV1Api, name: str) -> bool:
+    return any(item.metadata.name == name for item in extensions.list_custom_resource_definition().items)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import yaml
 from kubernetes import client, config
 
 from deepseek_operator.client import APIS
@@ -24,7 +23,6 @@ CHILDREN = (
     Kind.DISRUPTION_BUDGET,
     Kind.NETWORK_POLICY,
 )
-_CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 class RefusedError(Exception):
@@ -108,19 +106,6 @@ class Cluster:
         except RefusedError as error:
             if error.status != 404:
                 raise
-
-    def install_crds(self) -> None:
-        """The generated CRDs, and wait until the API serves them."""
-        for path in sorted((ROOT / "crds").glob("*.yaml")):
-            crd = yaml.safe_load(path.read_text())
-            self.apply(crd, path=f"{_CRDS}/{crd['metadata']['name']}")
-        until(self._serves_our_kinds, what="the API serves our kinds")
-
-    def _serves_our_kinds(self) -> bool:
-        try:
-            return all(self.list(kind) is not None for kind in (Kind.DEPLOYMENT, Kind.POOL))
-        except RefusedError:
-            return False
 
 
 def until(holds: Callable[[], Any], *, what: str, timeout_s: float = 30.0, every_s: float = 0.2) -> Any:

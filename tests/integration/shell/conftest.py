@@ -33,13 +33,13 @@ NO_CONTROLLER = {"pod": {"priorityClassName": "made-by-the-test"}}
 
 
 @pytest.fixture(scope="session")
-def cluster():
+def cluster(request):
+    """The cluster that DEEPSEEK_TEST_KUBECONFIG names, with our CRDs; a bare API server has no controllers."""
     kubeconfig = os.environ.get("DEEPSEEK_TEST_KUBECONFIG")
     if not kubeconfig:
         pytest.skip("set DEEPSEEK_TEST_KUBECONFIG to the kubeconfig of a cluster for tests")
-    found = Cluster(kubeconfig)
-    found.install_crds()
-    return found
+    request.getfixturevalue("crds")
+    return Cluster(kubeconfig)
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def tunnel(cluster):
 
 
 @pytest.fixture
-def kubeconfig(cluster, rights, tmp_path, request):
+def operator_kubeconfig(cluster, rights, tmp_path, request):
     """The operator's own kubeconfig: its own identity, and where the test has a tunnel the way through it."""
     server = _server(cluster)
     if "tunnel" in request.fixturenames:
@@ -174,12 +174,12 @@ class Operator:
 
 
 @pytest.fixture
-def operate(kubeconfig, namespace, tmp_path):
+def operate(operator_kubeconfig, namespace, tmp_path):
     """Start operators; what still runs at the end is stopped."""
     started: list[Operator] = []
 
     def start(*, wait: bool = True, **settings: str) -> Operator:
-        operator = Operator(kubeconfig, namespace, tmp_path / f"operator-{len(started)}.log", **settings)
+        operator = Operator(operator_kubeconfig, namespace, tmp_path / f"operator-{len(started)}.log", **settings)
         started.append(operator)
         if wait:
             until(lambda: operator.is_ready, what="the operator is ready")
