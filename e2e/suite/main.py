@@ -8,12 +8,12 @@ from pathlib import Path
 
 from suite import images, install
 from suite.audit import AuditLog
-from suite.cluster import Cluster, CommandFailedError, refuse_foreign_clusters
+from suite.cluster import Cluster, refuse_foreign_clusters
 from suite.objects import everything
 from suite.options import Options, parse
 from suite.parts import bad_input, gitops, idle, kills, placement, rebalance, removal, rights, serve
 from suite.progress import Progress, StepFailedError
-from suite.suite import RELEASE, SYSTEM, Suite, is_ready
+from suite.suite import GROUP, RELEASE, SYSTEM, Suite, is_ready
 
 PARTS: dict[str, Callable[[Suite], None]] = {
     "serve": serve.run,
@@ -83,12 +83,11 @@ def begin(options: Options, progress: Progress) -> Suite:
 
 def refuse_second_operator(cluster: Cluster) -> None:
     """A cluster where someone serves with this operator is left alone: the run removes the CRDs at its end."""
-    try:
-        found = cluster.items("deepseekdeployments,acceleratorpools", "-A")
-    except CommandFailedError as error:
-        if "the server doesn't have a resource type" in error.text:
-            return
-        raise
+    # By the definitions themselves: kubectl remembers for a while what kinds an API served.
+    groups = {item["spec"]["group"] for item in cluster.items("customresourcedefinitions")}
+    if GROUP not in groups:
+        return
+    found = cluster.items("deepseekdeployments,acceleratorpools", "-A")
     names = ", ".join(f"{item['kind']} {item['metadata']['name']}" for item in found[:5])
     raise StepFailedError(
         f"the cluster has the CustomResourceDefinitions already ({names or 'no object uses them'}); "

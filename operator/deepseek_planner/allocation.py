@@ -8,20 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 from deepseek_planner.hardware import CapacityType
-from deepseek_planner.plan import DeploymentKey
+from deepseek_planner.plan import DeploymentKey, Routing
 from deepseek_planner.units import MicroUsd
-
-
-class Routing(StrEnum):
-    """How requests reach the replicas of a deployment."""
-
-    EVEN = "Even"
-    """Every replica gets the same share, whatever its size: a Kubernetes Service."""
-    BY_LENGTH = "ByLength"
-    """A router in front sends each class of request lengths to the shapes that the plan names."""
 
 
 @dataclass(frozen=True, slots=True)

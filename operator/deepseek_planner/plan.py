@@ -99,6 +99,26 @@ class Prediction:
     bottleneck: str
     time_to_first_token_percentile: int = 95
     time_per_output_token_percentile: int = 95
+    prefill_share: float = 0.0
+    """Part of the busy time that goes to prompts, 0 to 1: what divides dollars between input and output tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReason:
+    """Why an engine parameter has its value: shown, never part of what an engine is started with."""
+
+    parameter: str
+    value: str
+    reason: str
+
+
+class Routing(StrEnum):
+    """How requests reach the replicas of a deployment."""
+
+    EVEN = "Even"
+    """Every replica gets the same share, whatever its size: a Kubernetes Service."""
+    BY_LENGTH = "ByLength"
+    """A router in front sends each class of request lengths to the shapes that the plan names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +132,13 @@ class Placement:
     share_percent: int
     usd_per_replica_hour: MicroUsd
     engine: EngineParameters
+    model: str = ""
+    """The variant that serves here; empty: the deployment's own model."""
+    engine_reasons: tuple[EngineReason, ...] = ()
+    prediction: Prediction | None = None
+    """Of these replicas alone, at their share of the traffic."""
+    input_tokens: tuple[int, int] | None = None
+    """Prompt lengths that are sent here (above, up to) where requests are routed by length."""
 
     @property
     def usd_per_hour(self) -> MicroUsd:
@@ -139,6 +166,8 @@ class RejectionReason(StrEnum):
     OVER_BUDGET = "OverBudget"
     OVER_COST_PER_TOKEN = "OverCostPerToken"
     SPOT_SHARE = "SpotShareTooHigh"
+    SPOT_RISK = "SpotRiskTooHigh"
+    CLUSTER_BUDGET = "ClusterBudgetShort"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +198,46 @@ class Alternative:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """One alternative as it was weighed: a shape on an accelerator, alone serving the whole demand.
+
+    Refused ones carry what is known of them up to the first binding reason.
+    """
+
+    name: str
+    model: str
+    shape: Shape
+    pool: str
+    """The cheapest that has room; empty where none has."""
+    capacity_type: CapacityType | None
+    replicas: int
+    usd_per_hour: MicroUsd
+    usd_per_million_tokens: MicroUsd
+    usd_per_million_input_tokens: MicroUsd
+    usd_per_million_output_tokens: MicroUsd
+    breakdown: tuple[tuple[str, MicroUsd], ...]
+    """Dollars per hour by what they pay for: ``prefill decode idle spare risk``; they sum to ``usd_per_hour``,
+    but for ``risk``, which comes on top (lost work and restarts)."""
+    prediction: Prediction | None
+    quality_loss: str
+    rejection: Rejection | None
+    """None: it would serve."""
+    is_chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """Why a deployment gets less than it asked for."""
+
+    served_percent: int
+    """Of the planned rate."""
+    short_of: str
+    """A pool's name, or ``budget`` for the limit of the whole cluster."""
+    lost_to: tuple[DeploymentKey, ...]
+    """Deployments that come first, by priority."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentPlan:
     """Plan of one deployment. No placements means nothing feasible: ``smallest_change`` says what would be."""
 
@@ -185,6 +254,17 @@ class DeploymentPlan:
     rejections: tuple[Rejection, ...]
     smallest_change: str = ""
     digest: str = ""
+    candidates: tuple[Candidate, ...] = ()
+    """All that was weighed, for the explanation; never part of the digest or of a status."""
+    shortage: Shortage | None = None
+    expected_usd_per_hour: MicroUsd | None = None
+    """With what interruptions of spot nodes lose."""
+    availability_percent: float | None = None
+    """Chance that the fleet carries the planned rate at a random moment, spot losses considered."""
+    gap_percent: float = 0.0
+    """How much cheaper the whole cluster's plan could at most be, of its cost: proven."""
+    warnings: tuple[str, ...] = ()
+    """What to know before trusting the plan: stale prices, unverified predictions."""
 
     @property
     def is_feasible(self) -> bool:
@@ -250,6 +330,8 @@ class DeploymentInput:
     last_move_at: datetime | None = None
     own_weights: bool = False
     """Whether the weights are the user's own checkpoint: then no other precision of the catalogue's can serve."""
+    variants: tuple[str, ...] = ()
+    """Other catalogue models that may serve instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,3 +406,6 @@ class Policy:
     """What a move for savings leaves above the planned load, so that a load that wobbles moves nothing twice."""
     measures: bool = True
     """Whether load is measured at all. Where it is not, the declared demand is acted on at once."""
+    routing: Routing = Routing.EVEN
+    max_usd_per_hour: MicroUsd | None = None
+    """Of all deployments of the cluster together; None: no limit."""
