@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from deepseek_planner.plan import DeploymentPlan
 
@@ -13,9 +13,12 @@ DIGITS = 9
 
 
 def canonical_json(planned: DeploymentPlan) -> str:
-    """Sorted keys, no spaces, numbers of nine digits. The digest itself is left out."""
-    content = asdict(planned)
-    del content["digest"]
+    """Sorted keys, no spaces, numbers of nine digits. Left out: the digest itself, and what only explains the plan."""
+    content = asdict(replace(planned, candidates=()))
+    for name in ("digest", "candidates", "warnings"):
+        del content[name]
+    for placement in content["placements"]:
+        del placement["engine_reasons"]
     return json.dumps(_plain(content), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
