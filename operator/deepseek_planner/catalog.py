@@ -96,7 +96,7 @@ class Catalog:
 
     def instance(self, instance_type: str, zone_or_region: str) -> Instance | None:
         """The listed instance type in the region that ``zone_or_region`` names or lies in."""
-        region = _region(zone_or_region)
+        region = region_of(zone_or_region)
         return next((item for item in self._instances.get(instance_type, ()) if item.region == region), None)
 
     def price(self, instance_type: str, zone_or_region: str, capacity_type: CapacityType) -> Price | None:
@@ -142,7 +142,7 @@ def _offerings(instances: tuple[Instance, ...], accelerators: Mapping[str, Accel
 _ZONE_ID_REGIONS = {"use1": "us-east-1", "use2": "us-east-2", "usw1": "us-west-1", "usw2": "us-west-2"}
 
 
-def _region(zone_or_region: str) -> str:
+def region_of(zone_or_region: str) -> str:
     """``us-east-1a``, ``use1-az4`` and ``us-east-1`` -> ``us-east-1``; ``us-central1-b`` -> ``us-central1``."""
     place = zone_or_region.lower()
     prefix, dash, rest = place.partition("-")
