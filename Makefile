@@ -9,6 +9,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 export DEEPSEEK_RUNTIME_PYTHON ?= $(CURDIR)/.venv-runtime/bin/python
 UV ?= uv==0.13.9
+WORKERS ?= 2
 PIP := -m pip --disable-pip-version-check --no-input -qq
 bin := .venv/bin
 # Bytecode is compiled here, in parallel: without it the first start of an engine takes twice as long.
@@ -52,7 +53,7 @@ prometheus:
 
 .PHONY: test
 test: setup prometheus ## every test; TESTS=path narrows, DEEPSEEK_TEST_KUBECONFIG names the API server for the cluster tests
-	@$(bin)/python -m pytest $(TESTS)
+	@$(bin)/python -m pytest -n $(WORKERS) --dist loadgroup $(TESTS)
 
 .PHONY: verify
 verify: .venv/ready ## format, lint, types, import contracts, generated files

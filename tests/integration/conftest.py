@@ -21,8 +21,16 @@ HOW = (
     "no API server to test against: set DEEPSEEK_TEST_KUBECONFIG to the kubeconfig of a test cluster, or "
     "KUBEBUILDER_ASSETS to a folder with etcd and kube-apiserver (setup-envtest use -p path)"
 )
+HERE = Path(__file__).parent
 PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 CRDS = Path(__file__).parents[2] / "crds"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One worker has these tests, one after the other: they share a cluster and its CRDs, and engines fill a core."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("integration"))
 
 
 @pytest.fixture(scope="session")
