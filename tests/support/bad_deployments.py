@@ -61,6 +61,9 @@ BY_RULE = (
     Bad("budget of zero dollars and cents", f"{OBJECTIVES}.maxUSDPerHour", "0.00", "is not an amount of US dollars"),
     Bad("negative budget", f"{OBJECTIVES}.maxUSDPerHour", -5, "is not an amount of US dollars above 0"),
     Bad("budget in words", f"{OBJECTIVES}.maxUSDPerHour", "sixty", "is not an amount of US dollars above 0"),
+    Bad("always available", f"{OBJECTIVES}.availabilityPercent", 100, "is not a percentage from 50 to 99.99"),
+    Bad("available to three decimals", f"{OBJECTIVES}.availabilityPercent", "99.999", "is not a percentage from 50"),
+    Bad("hardly available", f"{OBJECTIVES}.availabilityPercent", "49.9", "is not a percentage from 50 to 99.99"),
     Bad("budget with a sign", f"{OBJECTIVES}.maxUSDPerHour", "$60", "is not an amount of US dollars above 0"),
     Bad("limit per token of zero", f"{OBJECTIVES}.maxUSDPerMillionTokens", 0, "is not an amount of US dollars above 0"),
     Bad(
@@ -225,6 +228,7 @@ BY_SCHEMA = (
     Bad("rate of zero", f"{LOAD}.requestsPerMinute", {"expected": 0}, "", f"{LOAD}.requestsPerMinute.expected"),
     Bad("rate as text", f"{LOAD}.requestsPerMinute", {"expected": "9"}, "", f"{LOAD}.requestsPerMinute.expected"),
     Bad("budget as a fraction", f"{OBJECTIVES}.maxUSDPerHour", 1.5, ""),
+    Bad("availability as a fraction", f"{OBJECTIVES}.availabilityPercent", 99.9, ""),
     Bad("budget as a list", f"{OBJECTIVES}.maxUSDPerHour", [], ""),
     Bad("unknown accuracy class", f"{OBJECTIVES}.accuracyClass", "balanced", ""),
     Bad("priority too high", f"{OBJECTIVES}.priority", 1001, ""),

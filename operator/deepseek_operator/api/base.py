@@ -7,7 +7,16 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr
 
-from deepseek_operator.api.rules import ACCELERATOR_NAME, AMOUNT, DURATION, DURATION_OR_ZERO, MODEL_NAME, MONEY, Rule
+from deepseek_operator.api.rules import (
+    ACCELERATOR_NAME,
+    AMOUNT,
+    AVAILABILITY,
+    DURATION,
+    DURATION_OR_ZERO,
+    MODEL_NAME,
+    MONEY,
+    Rule,
+)
 
 
 def field_name(name: str) -> str:
@@ -44,6 +53,8 @@ Money = Annotated[StrictInt | Annotated[StrictStr, MaxLen(16)], MONEY]
 """Dollars above zero."""
 Amount = Annotated[StrictInt | Annotated[StrictStr, MaxLen(16)], AMOUNT]
 """A number of at least zero without a float."""
+Availability = Annotated[StrictInt | Annotated[StrictStr, MaxLen(5)], AVAILABILITY]
+"""A percentage of the time, never all of it."""
 Duration = Annotated[StrictStr, MaxLen(32), DURATION]
 DurationOrZero = Annotated[StrictStr, MaxLen(32), DURATION_OR_ZERO]
 ModelName = Annotated[StrictStr, MinLen(1), MaxLen(63), MODEL_NAME]

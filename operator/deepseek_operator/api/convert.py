@@ -139,6 +139,7 @@ def _objectives(spec: DeepSeekDeploymentSpec) -> Objectives:
             None if asked.max_usd_per_million_tokens is None else _money(asked.max_usd_per_million_tokens)
         ),
         priority=asked.priority,
+        availability_percent=float(decimal_of(asked.availability_percent)),
     )
 
 

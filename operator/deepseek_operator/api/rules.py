@@ -19,6 +19,8 @@ MONEY_PATTERN = r"^([1-9][0-9]{0,8}(\.[0-9]{1,6})?|0\.[0-9]{0,5}[1-9][0-9]{0,5})
 """A decimal number of dollars above zero, in millionths at the finest."""
 AMOUNT_PATTERN = r"^(0|[1-9][0-9]{0,8})(\.[0-9]{1,6})?$"
 """A decimal number, zero included."""
+AVAILABILITY_PATTERN = r"^[5-9][0-9](\.[0-9]{1,2})?$"
+"""Percents from 50 to 99.99."""
 DURATION_PATTERN = r"^([0-9]{1,6}(ms|s|m|h)){1,4}$"
 NAME_PATTERN = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
 """A DNS label that may name a Service, short enough that names derived from it stay readable."""
@@ -69,16 +71,16 @@ def matching(pattern: str, message: str, remedy: str) -> Rule:
     )
 
 
-def decimal_matching(pattern: str, minimum: int, message: str, remedy: str) -> Rule:
-    """The rule that a decimal string matches ``pattern`` and a whole number is at least ``minimum``."""
+def decimal_matching(pattern: str, minimum: int, message: str, remedy: str, *, below: int = 10**9) -> Rule:
+    """The rule that a decimal string matches ``pattern`` and a whole number is from ``minimum`` to under ``below``."""
 
     def holds(amount: int | str) -> bool:
         if isinstance(amount, int):
-            return minimum <= amount < 10**9
+            return minimum <= amount < below
         return found(pattern, amount)
 
     return Rule(
-        cel=f"type(self) == int ? self >= {minimum} && self < 1000000000 : string(self).matches({quoted(pattern)})",
+        cel=f"type(self) == int ? self >= {minimum} && self < {below} : string(self).matches({quoted(pattern)})",
         holds=holds,
         message=message,
         remedy=remedy,
@@ -137,6 +139,13 @@ MONEY = decimal_matching(
 )
 AMOUNT = decimal_matching(
     AMOUNT_PATTERN, 0, "is not a number of at least 0", 'write a decimal string or a whole number, such as "0.4" or 2'
+)
+AVAILABILITY = decimal_matching(
+    AVAILABILITY_PATTERN,
+    50,
+    "is not a percentage from 50 to 99.99",
+    'write a decimal string or a whole number, such as "99.9" or 99',
+    below=100,
 )
 DURATION = Rule(
     cel=f"self.matches({quoted(DURATION_PATTERN)}) && self.matches('[1-9]')",

@@ -8,6 +8,7 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import Field, StrictInt
 
 from deepseek_operator.api.base import (
+    Availability,
     Duration,
     Money,
     Positive,
@@ -182,4 +183,9 @@ class Objectives(Resource):
     )
     priority: Annotated[StrictInt, Ge(-1000), Le(1000)] = Field(
         default=0, description="Who gets less first when capacity is short: the lowest."
+    )
+    availability_percent: Availability = Field(
+        default="99",
+        description="Chance that, at a random moment, the engines that lost spot nodes leave carry the planned load: "
+        "what decides how many spare ones run, and how many of them on demand.",
     )

@@ -33,6 +33,7 @@ def test_everything_written_arrives():
                 "maxUSDPerHour": 60,
                 "maxUSDPerMillionTokens": "2.50",
                 "priority": -3,
+                "availabilityPercent": "99.9",
             },
             "placement": {
                 "accelerators": {"allow": ["h200", "h100"], "deny": ["v100"]},
@@ -56,7 +57,7 @@ def test_everything_written_arrives():
     assert objectives.time_per_output_token == LatencyTarget(50, 0.05)
     assert objectives.accuracy_class is AccuracyClass.ECONOMY
     assert (objectives.max_usd_per_hour, objectives.max_usd_per_million_tokens) == (60_000_000, 2_500_000)
-    assert objectives.priority == -3
+    assert (objectives.priority, objectives.availability_percent) == (-3, 99.9)
     limits = found.constraints
     assert (limits.allow_accelerators, limits.deny_accelerators) == (("h200", "h100"), ("v100",))
     assert (limits.capacity_types, limits.max_spot_percent) == ((CapacityType.SPOT, CapacityType.RESERVED), 60)

@@ -2,7 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from deepseek_operator.api.rules import AMOUNT, DURATION, DURATION_OR_ZERO, MONEY, duration_ms, format_duration, quoted
+from deepseek_operator.api.rules import (
+    AMOUNT,
+    AVAILABILITY,
+    DURATION,
+    DURATION_OR_ZERO,
+    MONEY,
+    duration_ms,
+    format_duration,
+    quoted,
+)
 
 
 @pytest.mark.parametrize(("text", "milliseconds"), [("800ms", 800), ("15m", 900_000), ("1h30m", 5_400_000), ("0s", 0)])
@@ -49,6 +58,16 @@ def test_an_amount_may_be_nothing():
     assert AMOUNT.holds("0")
     assert AMOUNT.holds("0.4")
     assert not AMOUNT.holds("-0.4")
+
+
+@pytest.mark.parametrize("percent", [50, 99, "50", "99", "99.9", "99.99", "75.5"])
+def test_availability(percent):
+    assert AVAILABILITY.holds(percent)
+
+
+@pytest.mark.parametrize("percent", [49, 100, "49.99", "100", "99.999", "9.9", "", "99.", "-99", "0099"])
+def test_what_is_no_availability(percent):
+    assert not AVAILABILITY.holds(percent)
 
 
 def test_cel_literals_keep_backslashes_and_quotes():
