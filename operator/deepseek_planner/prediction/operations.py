@@ -2,14 +2,17 @@
 
 :class:`StepModel` is compiled once per (architecture, sharding, formats, system) into flat tuples, so that a step
 costs microseconds to evaluate. Seconds come out by class of operation; :mod:`corrections` weighs the classes.
+
+Every formula works on numbers and on arrays alike: :mod:`stack` lays the operations of many step models beside each
+other and evaluates them for many batches at once, by the same code. Only there is numpy needed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from math import hypot
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from deepseek_planner.prediction.architecture import (
     Architecture,
@@ -20,7 +23,7 @@ from deepseek_planner.prediction.architecture import (
     Latent,
     Linear,
 )
-from deepseek_planner.prediction.curves import Curve, CurveSet, LinkCurve
+from deepseek_planner.prediction.curves import CurveSet, LinkCurve
 from deepseek_planner.prediction.formats import Formats
 from deepseek_planner.prediction.systems import System
 
@@ -56,8 +59,16 @@ class Part(IntEnum):
 
 
 Amount = TypeVar("Amount", float, Any)
-"""A number, or an array of numbers when tables are mined."""
-Seconds = tuple[float, ...]
+"""A number, or an array of numbers."""
+Seconds = tuple[Any, ...]
+"""By :class:`Part`; numbers, or arrays of one shape."""
+
+
+def smaller(first: Any, second: Any) -> Any:
+    """The lesser of two, element by element where one is an array."""
+    if isinstance(first, (int, float)):
+        return min(first, second) if isinstance(second, (int, float)) else second.clip(max=first)
+    return first.clip(max=second)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,59 +89,59 @@ class Sharding:
 @dataclass(frozen=True, slots=True)
 class Batch:
     """One step of one rank: ``decodes`` sequences at ``context`` tokens, and ``prompts`` chunks of ``chunk`` new
-    tokens each after ``history`` earlier ones.
+    tokens each after ``history`` earlier ones. Numbers, or arrays that broadcast to (models, batches).
     """
 
-    decodes: float
-    context: float
-    prompts: float = 0.0
-    chunk: float = 0.0
-    history: float = 0.0
+    decodes: Any
+    context: Any
+    prompts: Any = 0.0
+    chunk: Any = 0.0
+    history: Any = 0.0
+    level: Any = 1.0
+    """Tokens of the mean data-parallel rank over those of this one: a prompt reaches one rank, not all."""
 
     @property
-    def tokens(self) -> float:
+    def tokens(self) -> Any:
         return self.decodes + self.prompts * self.chunk
 
 
-@dataclass(frozen=True, slots=True)
-class _Product:
+class Product(NamedTuple):
     """A matrix product over the step's tokens: coefficients of time per token and per call."""
 
-    calls: float
-    latency_s: float
-    compute_s_per_token: float
-    memory_s: float
-    memory_s_per_token: float
-    quantize_s_per_token: float
+    calls: Any
+    latency_s: Any
+    compute_s_per_token: Any
+    memory_s: Any
+    memory_s_per_token: Any
+    quantize_s_per_token: Any
 
-    def seconds(self, tokens: float) -> float:
+    def seconds(self, tokens: Any) -> Any:
         return self.calls * (
             self.latency_s
             + self.quantize_s_per_token * tokens
-            + hypot(self.compute_s_per_token * tokens, self.memory_s + self.memory_s_per_token * tokens)
+            + _soft_maximum(self.compute_s_per_token * tokens, self.memory_s + self.memory_s_per_token * tokens)
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Experts:
+class Experts(NamedTuple):
     """Routed experts: weights of the distinct experts hit, products padded to tiles, and token traffic."""
 
-    calls: float
-    latency_s: float
-    local: float
+    calls: Any
+    latency_s: Any
+    local: Any
     """Experts on this rank."""
-    miss: float
+    miss: Any
     """Chance that one token leaves a given expert alone."""
-    memory_s_per_expert: float
-    compute_s_per_row: float
-    rows_per_token: float
-    traffic_s_per_row: float
-    tokens_factor: float
-    """Tokens of all data-parallel ranks per token of this one."""
+    memory_s_per_expert: Any
+    compute_s_per_row: Any
+    rows_per_token: Any
+    traffic_s_per_row: Any
+    tokens_factor: Any
+    """Tokens of all data-parallel ranks per token of the mean one."""
 
-    def seconds(self, tokens: float) -> float:
+    def seconds(self, tokens: Any) -> Any:
         total = tokens * self.tokens_factor
-        hit = self.local * (1.0 - float(self.miss**total))
+        hit = self.local * (1.0 - self.miss**total)
         rows = total * self.rows_per_token
         return self.calls * (
             self.latency_s
@@ -139,72 +150,71 @@ class _Experts:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Attending:
-    """Attention of ``calls`` layers; per cached token read or per pair of tokens computed.
+class Attending(NamedTuple):
+    """Attention of ``calls`` layers; per cached entry read or per pair of tokens computed, efficiencies included.
 
-    Tokens attended: ``min(context, reach)`` after dividing the context by ``ratio``, plus a window.
+    Entries attended: ``context * density``, at most ``reach``, and those of a window beside them.
     """
 
-    calls: float
-    decode: Curve
-    prefill: Curve
-    decode_memory_s: float
+    calls: Any
+    decode_latency_s: Any
+    decode_memory_s: Any
     """Per cached entry read."""
-    decode_compute_s: float
-    prefill_memory_s: float
+    decode_compute_s: Any
+    prefill_latency_s: Any
+    prefill_memory_s: Any
     """Per token of the chunk and of its history."""
-    prefill_compute_s: float
+    prefill_compute_s: Any
     """Per (query, key) pair."""
-    state_s: float = 0.0
+    state_s: Any = 0.0
     """Per sequence: a state of fixed size that is read and written."""
-    state_prefill_s: float = 0.0
+    state_prefill_s: Any = 0.0
     """Per prompt token, where a state replaces the pairs."""
-    window: float = 0.0
-    ratio: float = 1.0
-    reach: float = float("inf")
-    index_s: float = 0.0
-    """Per cached entry that the sparse indexer scores, per sequence."""
-    index_pair_s: float = 0.0
+    density: Any = 1.0
+    """Entries per token of context: below one where the past is compressed, zero where only the window is kept."""
+    reach: Any = float("inf")
+    window: Any = 0.0
+    index_s: Any = 0.0
+    """Per token of context that the sparse indexer scores, per sequence."""
+    index_pair_s: Any = 0.0
 
-    def entries(self, context: float) -> float:
-        if self.ratio == 0.0:
-            return min(context, self.window)
-        compressed = min(context / self.ratio, self.reach)
-        return compressed + min(context, self.window) if self.ratio > 1.0 else compressed
+    def entries(self, context: Any) -> Any:
+        return smaller(context * self.density, self.reach) + smaller(context, self.window)
 
-    def decode_seconds(self, sequences: float, context: float) -> float:
-        if sequences <= 0.0:
-            return 0.0
-        if self.state_s:
-            return self.calls * self.decode.soft_maximum(0.0, sequences * self.state_s)
+    def decode_seconds(self, sequences: Any, context: Any) -> Any:
         read = sequences * self.entries(context)
-        attend = self.decode.soft_maximum(read * self.decode_compute_s, read * self.decode_memory_s)
-        index = sequences * context / max(self.ratio, 1.0) * self.index_s
-        return self.calls * (attend + index)
+        attend = _soft_maximum(read * self.decode_compute_s, read * self.decode_memory_s + sequences * self.state_s)
+        index = sequences * context * self.index_s
+        return self.calls * (self.decode_latency_s * (sequences > 0.0) + attend + index)
 
-    def prefill_seconds(self, prompts: float, chunk: float, history: float) -> float:
+    def prefill_seconds(self, prompts: Any, chunk: Any, history: Any) -> Any:
         tokens = prompts * chunk
-        if tokens <= 0.0:
-            return 0.0
-        if self.state_prefill_s:
-            return self.calls * self.prefill.soft_maximum(0.0, tokens * self.state_prefill_s)
         mean_context = history + (chunk + 1.0) / 2.0
         pairs = tokens * self.entries(mean_context)
         read = tokens + prompts * history
-        attend = self.prefill.total(pairs * self.prefill_compute_s, read * self.prefill_memory_s)
-        index = tokens * mean_context / max(self.ratio, 1.0) * self.index_pair_s
-        return self.calls * (attend + index)
+        attend = pairs * self.prefill_compute_s + read * self.prefill_memory_s + tokens * self.state_prefill_s
+        index = tokens * mean_context * self.index_pair_s
+        return self.calls * (self.prefill_latency_s * (tokens > 0.0) + attend + index)
 
 
-@dataclass(frozen=True, slots=True)
-class _Collective:
-    calls: float
-    link: LinkCurve
-    bytes_per_token: float
+class Collective(NamedTuple):
+    """Messages between ranks: latency, a middle range that grows with the root of the message, and the wire."""
 
-    def seconds(self, tokens: float) -> float:
-        return self.calls * self.link.seconds(self.bytes_per_token * tokens)
+    calls: Any
+    latency_s: Any
+    root_s: Any
+    s_per_byte: Any
+    bytes_per_token: Any
+    shared: Any
+    """1 where the tokens of all data-parallel ranks travel, 0 where only this rank's do."""
+
+    def seconds(self, tokens: Any, level: Any) -> Any:
+        message = self.bytes_per_token * tokens * (1.0 + self.shared * (level - 1.0))
+        return self.calls * (self.latency_s + self.root_s * message**0.5 + self.s_per_byte * message)
+
+
+def _soft_maximum(first: Any, second: Any) -> Any:
+    return (first * first + second * second) ** 0.5
 
 
 class StepModel:
@@ -218,15 +228,18 @@ class StepModel:
         self._formats = formats
         self._system = system
         self._curves = curves
-        self._products: list[_Product] = []
-        self._experts: list[_Experts] = []
-        self._attending: list[_Attending] = []
-        self._collectives: list[_Collective] = []
+        self._products: list[Product] = []
+        self._experts: list[Experts] = []
+        self._attending: list[Attending] = []
+        self._collectives: list[Collective] = []
         self.layers = architecture.layers / sharding.pipeline
         for group in architecture.groups:
             calls = group.count / sharding.pipeline
             self._add_attention(group.attention, calls)
             self._add_network(group.network, calls)
+        self._add_sends()
+        self._products, self._attending = _merged(self._products), _merged(self._attending)
+        self._experts, self._collectives = _merged(self._experts), _merged(self._collectives)
         self._head = self._product(
             architecture.hidden, architecture.vocabulary / sharding.tensor, formats.head, calls=1.0 / sharding.pipeline
         )
@@ -244,23 +257,48 @@ class StepModel:
         sampled = batch.decodes + batch.prompts
         return (
             sum([product.seconds(tokens) for product in self._products]) + self._head.seconds(sampled),
-            sum([experts.seconds(tokens) for experts in self._experts]),
+            sum([experts.seconds(tokens * batch.level) for experts in self._experts]),
             sum([one.decode_seconds(batch.decodes, batch.context) for one in self._attending]),
             sum([one.prefill_seconds(batch.prompts, batch.chunk, batch.history) for one in self._attending]),
-            sum([one.seconds(tokens) for one in self._collectives]),
+            sum([one.seconds(tokens, batch.level) for one in self._collectives]),
             self._elementwise_s * tokens,
         )
 
+    def bound(self, part: Part, batch: Batch) -> str:
+        """What binds a class of operations in this step: ``compute``, ``bandwidth``, ``KV``, ``network``."""
+        tokens = batch.tokens
+        if part is Part.GEMM:
+            compute = sum(one.calls * one.compute_s_per_token for one in self._products) * tokens
+            moved = sum(one.calls * (one.memory_s + one.memory_s_per_token * tokens) for one in self._products)
+            return "compute" if compute > moved else "bandwidth"
+        if part is Part.EXPERTS:
+            compute = sum(
+                one.calls * tokens * one.tokens_factor * one.rows_per_token * one.compute_s_per_row
+                for one in self._experts
+            )
+            return "compute" if compute > 0.5 * self.step(batch)[part] else "bandwidth"
+        return {
+            Part.DECODE_ATTENTION: "KV",
+            Part.PREFILL_ATTENTION: "compute",
+            Part.COLLECTIVE: "network",
+        }.get(part, "bandwidth")
+
+    @property
+    def operations(self) -> tuple[Sequence[tuple[float, ...]], ...]:
+        """Products, experts, attention, collectives, the head and the elementwise work: what :mod:`stack` stacks."""
+        elementwise = ((self._elementwise_s,),)
+        return self._products, self._experts, self._attending, self._collectives, (self._head,), elementwise
+
     # -- compiling ---------------------------------------------------------------------------------
 
-    def _product(self, k: float, n: float, stored: str, *, calls: float) -> _Product:
+    def _product(self, k: float, n: float, stored: str, *, calls: float) -> Product:
         formats, system = self._formats, self._system
         computed = formats.computed(stored, system)
         curve = self._curves[f"gemm:{computed}"]
         efficiency = curve.compute * (WEIGHT_ONLY_COMPUTE if formats.is_expanded(stored, system) else 1.0)
         bandwidth = system.bandwidth_bytes_per_s * curve.memory
         activation = 1.0 if computed in {"fp8", "int8"} else 0.5 if computed == "fp4" else ACTIVATION_BYTES
-        return _Product(
+        return Product(
             calls=calls,
             latency_s=curve.latency_s,
             compute_s_per_token=2.0 * k * n / (system.compute_rate(computed) * efficiency),
@@ -277,7 +315,17 @@ class StepModel:
         if ranks > 1:
             link = link_curve(self._curves, self._system, ranks)
             size = self._architecture.hidden * ACTIVATION_BYTES * copies
-            self._collectives.append(_Collective(calls, link, size))
+            shared = 1.0 if copies > 1 else 0.0
+            self._collectives.append(
+                Collective(calls, link.latency_s, link.root_s, link.s_per_byte, size, shared=shared)
+            )
+
+    def _add_sends(self) -> None:
+        """Hidden states from one pipeline stage to the next: each tensor rank sends its part."""
+        if self._sharding.pipeline > 1:
+            link = send_curve(self._system, self._sharding.ranks)
+            size = self._architecture.hidden * ACTIVATION_BYTES / self._sharding.tensor
+            self._collectives.append(Collective(1.0, link.latency_s, link.root_s, link.s_per_byte, size, shared=0.0))
 
     def _add_attention(self, attention: Attention, calls: float) -> None:
         hidden, tensor, stored = self._architecture.hidden, self._sharding.tensor, self._formats.attention
@@ -317,76 +365,83 @@ class StepModel:
                 self._attending.append(self._linear(gdn, calls))
         self._all_reduce(calls, tensor)
 
-    def _grouped(self, gqa: Grouped, kv_heads: float, calls: float) -> _Attending:
+    def _grouped(self, gqa: Grouped, kv_heads: float, calls: float) -> Attending:
         rate, bandwidth = self._attention_rates()
         entry = 2.0 * kv_heads * gqa.head_dim * self._formats.kv_bytes
         flops = 4.0 * gqa.heads / self._sharding.tensor * gqa.head_dim
         io = 2.0 * (gqa.heads / self._sharding.tensor + kv_heads) * gqa.head_dim * ACTIVATION_BYTES
-        return _Attending(
+        decode, prefill = self._curves["decode"], self._curves["prefill"]
+        return Attending(
             calls=calls,
-            decode=self._curves["decode"],
-            prefill=self._curves["prefill"],
-            decode_memory_s=entry / bandwidth,
-            decode_compute_s=flops / rate,
-            prefill_memory_s=io / bandwidth,
-            prefill_compute_s=flops / rate,
+            decode_latency_s=decode.latency_s,
+            decode_memory_s=entry / (bandwidth * decode.memory),
+            decode_compute_s=flops / (rate * decode.compute),
+            prefill_latency_s=prefill.latency_s,
+            prefill_memory_s=io / (bandwidth * prefill.memory),
+            prefill_compute_s=flops / (rate * prefill.compute),
             reach=float(gqa.window) if gqa.window else float("inf"),
         )
 
-    def _latent(self, mla: Latent, heads: float, calls: float) -> _Attending:
+    def _latent(self, mla: Latent, heads: float, calls: float) -> Attending:
         rate, bandwidth = self._attention_rates()
         width = mla.kv_lora_rank + mla.rope_dim
         index_rate = self._system.compute_rate("fp8")
         index_flops = 2.0 * mla.index_heads * mla.index_dim
-        return _Attending(
+        decode, prefill = self._curves["mla_decode"], self._curves["mla_prefill"]
+        io = 2.0 * heads * (mla.nope_dim + mla.v_dim) * ACTIVATION_BYTES
+        return Attending(
             calls=calls,
-            decode=self._curves["mla_decode"],
-            prefill=self._curves["mla_prefill"],
-            decode_memory_s=width * self._formats.kv_bytes / bandwidth,
-            decode_compute_s=2.0 * heads * (mla.kv_lora_rank + width) / rate,
-            prefill_memory_s=2.0 * heads * (mla.nope_dim + mla.v_dim) * ACTIVATION_BYTES / bandwidth,
-            prefill_compute_s=2.0 * heads * (mla.nope_dim + mla.rope_dim + mla.v_dim) / rate,
+            decode_latency_s=decode.latency_s,
+            decode_memory_s=width * self._formats.kv_bytes / (bandwidth * decode.memory),
+            decode_compute_s=2.0 * heads * (mla.kv_lora_rank + width) / (rate * decode.compute),
+            prefill_latency_s=prefill.latency_s,
+            prefill_memory_s=io / (bandwidth * prefill.memory),
+            prefill_compute_s=2.0 * heads * (mla.nope_dim + mla.rope_dim + mla.v_dim) / (rate * prefill.compute),
             reach=float(mla.index_top_k) if mla.index_top_k else float("inf"),
             index_s=mla.index_dim / bandwidth + index_flops / index_rate if mla.index_heads else 0.0,
             index_pair_s=index_flops / (0.6 * index_rate),
         )
 
-    def _compressed(self, v4: Compressed, heads: float, calls: float) -> _Attending:
+    def _compressed(self, v4: Compressed, heads: float, calls: float) -> Attending:
         rate, bandwidth = self._attention_rates()
         is_indexed = 0 < v4.ratio <= 4
         flops = 4.0 * heads * v4.head_dim
         index_rate = self._system.compute_rate("fp8")
         index_flops = 2.0 * v4.index_heads * v4.index_dim if is_indexed else 0.0
-        return _Attending(
+        decode, prefill = self._curves["mla_decode"], self._curves["mla_prefill"]
+        io = 2.0 * heads * v4.head_dim * ACTIVATION_BYTES
+        scored = 1.0 / max(v4.ratio, 1)
+        return Attending(
             calls=calls,
-            decode=self._curves["mla_decode"],
-            prefill=self._curves["mla_prefill"],
-            decode_memory_s=v4.head_dim * self._formats.kv_bytes / bandwidth,
-            decode_compute_s=flops / rate,
-            prefill_memory_s=2.0 * heads * v4.head_dim * ACTIVATION_BYTES / bandwidth,
-            prefill_compute_s=flops / rate,
-            window=float(v4.window),
-            ratio=float(v4.ratio),
+            decode_latency_s=decode.latency_s,
+            decode_memory_s=v4.head_dim * self._formats.kv_bytes / (bandwidth * decode.memory),
+            decode_compute_s=flops / (rate * decode.compute),
+            prefill_latency_s=prefill.latency_s,
+            prefill_memory_s=io / (bandwidth * prefill.memory),
+            prefill_compute_s=flops / (rate * prefill.compute),
+            density=1.0 / v4.ratio if v4.ratio else 0.0,
             reach=float(v4.index_top_k) if is_indexed else float("inf"),
-            index_s=(v4.index_dim / bandwidth + index_flops / index_rate) if is_indexed else 0.0,
-            index_pair_s=index_flops / (0.6 * index_rate),
+            window=0.0 if v4.ratio == 1 else float(v4.window),
+            index_s=scored * (v4.index_dim / bandwidth + index_flops / index_rate) if is_indexed else 0.0,
+            index_pair_s=scored * index_flops / (0.6 * index_rate),
         )
 
-    def _linear(self, gdn: Linear, calls: float) -> _Attending:
+    def _linear(self, gdn: Linear, calls: float) -> Attending:
         _, bandwidth = self._attention_rates()
         heads = gdn.value_heads / self._sharding.tensor
         keys = gdn.key_heads / self._sharding.tensor * gdn.key_dim
         values = heads * gdn.value_dim
-        return _Attending(
+        decode, prefill = self._curves["linear_decode"], self._curves["linear_prefill"]
+        return Attending(
             calls=calls,
-            decode=self._curves["linear_decode"],
-            prefill=self._curves["linear_prefill"],
+            decode_latency_s=decode.latency_s,
             decode_memory_s=0.0,
             decode_compute_s=0.0,
+            prefill_latency_s=prefill.latency_s,
             prefill_memory_s=0.0,
             prefill_compute_s=0.0,
-            state_s=2.0 * 4.0 * heads * gdn.key_dim * gdn.value_dim / bandwidth,
-            state_prefill_s=linear_prefill_bytes(keys, values) / bandwidth,
+            state_s=2.0 * 4.0 * heads * gdn.key_dim * gdn.value_dim / (bandwidth * decode.memory),
+            state_prefill_s=linear_prefill_bytes(keys, values) / (bandwidth * prefill.memory),
         )
 
     def _attention_rates(self) -> tuple[float, float]:
@@ -409,7 +464,7 @@ class StepModel:
         else:
             self._all_reduce(calls, sharding.tensor)
 
-    def _routed(self, network: FeedForward, calls: float) -> _Experts:
+    def _routed(self, network: FeedForward, calls: float) -> Experts:
         formats, system, sharding = self._formats, self._system, self._sharding
         stored = formats.experts
         computed = formats.computed(stored, system)
@@ -422,7 +477,7 @@ class StepModel:
         weights = 3.0 * self._architecture.hidden * width
         activation = 1.0 if computed in {"fp8", "int8"} else 0.5 if computed == "fp4" else ACTIVATION_BYTES
         expanded = WEIGHT_ONLY_COMPUTE if formats.is_expanded(stored, system) else 1.0
-        return _Experts(
+        return Experts(
             calls=calls,
             latency_s=curve.latency_s,
             local=network.experts / parallel,
@@ -448,11 +503,30 @@ def linear_prefill_bytes(keys: Amount, values: Amount) -> Amount:
 
 def link_curve(curves: CurveSet, system: System, ranks: int) -> LinkCurve:
     """All-reduce over ``ranks``: measured where the wires are the measured ones, else from the link's bandwidth."""
+    passes = 2.0 * (ranks - 1) / ranks
+    if ranks > system.node_size:
+        return LinkCurve(system.far_latency_s, 0.0, passes / system.far_bytes_per_s)
     if ranks in curves.links and (system.curves == system.name or system.interconnect == "nvlink"):
         return curves.links[ranks]
-    passes = 2.0 * (ranks - 1) / ranks
     latency = EAGER_LINK_LATENCY_S * (1.0 + 0.5 * (ranks - 2) / 6.0)
     if system.interconnect == "pcie":
         # Without peer access every message goes through host memory.
         passes, latency = 2.0 * passes, HOST_STAGED_LATENCY_S
     return LinkCurve(latency, 0.0, passes / (system.link_bytes_per_s * EAGER_LINK_EFFICIENCY))
+
+
+def send_curve(system: System, ranks: int) -> LinkCurve:
+    """One rank's message to its peer in the next pipeline stage, which is on another node where a node is too small."""
+    if ranks > system.node_size:
+        return LinkCurve(system.far_latency_s, 0.0, 1.0 / system.far_bytes_per_s)
+    passes, latency = (2.0, HOST_STAGED_LATENCY_S) if system.interconnect == "pcie" else (1.0, EAGER_LINK_LATENCY_S)
+    return LinkCurve(latency, 0.0, passes / (system.link_bytes_per_s * EAGER_LINK_EFFICIENCY))
+
+
+def _merged(operations: list[Any]) -> list[Any]:
+    """Operations that are alike but for how often they are called, once each."""
+    alike: dict[tuple[float, ...], Any] = {}
+    for one in operations:
+        known = alike.get(one[1:])
+        alike[one[1:]] = one if known is None else known._replace(calls=known.calls + one.calls)
+    return list(alike.values())

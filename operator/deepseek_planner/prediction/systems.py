@@ -15,7 +15,7 @@ class System:
 
     name: str
     generation: str
-    """``volta``, ``turing``, ``ampere``, ``ada``, ``hopper`` or ``blackwell``: corrections are shared in it."""
+    """``volta turing ampere ada hopper blackwell`` or ``cpu``: corrections are shared in it."""
     memory_bytes: float
     bandwidth_bytes_per_s: float
     flops_per_s: Mapping[str, float]
@@ -29,6 +29,16 @@ class System:
     source: str
     not_confirmed: str = ""
     """Facts of the row that no source states."""
+    node_size: int = 2**30
+    """Accelerators that the link reaches; wider messages take the far one."""
+    far_bytes_per_s: float = float("inf")
+    """Between nodes, per accelerator."""
+    far_latency_s: float = 0.0
+    overheads: Mapping[str, float] | None = None
+    """Measured times of the engine beside its operations, in place of the fitted corrections: ``step`` seconds of every
+    step, ``sequence`` seconds per request in it, ``first_token`` once per request. None: the corrections apply."""
+    measured_models: tuple[str, ...] = ()
+    """Models whose runs the overheads and rates were measured with."""
 
     def compute_rate(self, precision: str) -> float:
         """Peak of the path that a weight format takes: weight-only formats compute in 16 bits."""
@@ -59,6 +69,8 @@ def systems() -> Mapping[str, System]:
                 curves=facts.get("curves", name),
                 source=facts["source"],
                 not_confirmed=facts.get("not_confirmed", ""),
+                overheads=facts.get("overheads_s"),
+                measured_models=tuple(facts.get("measured_models", ())),
             )
         except KeyError as missing:
             raise ValueError(f"systems.toml: {name} has no {missing}") from None
