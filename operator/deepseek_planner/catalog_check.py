@@ -51,7 +51,7 @@ def _model(model: ModelSpec) -> Iterator[str]:
         layers = sum(count for _, count in model.attention.layers_by_ratio)
         if layers != model.layers:
             yield f"{where}: layers_by_ratio counts {layers} layers of {model.layers}"
-    for quality in model.quality.values():
+    for quality in (*model.quality.values(), *([model.fp8_cache] if model.fp8_cache else ())):
         if not quality.source:
             yield f"{where}: a quality without a source; cite it or leave it out (it then shows Unmeasured)"
 

@@ -119,6 +119,8 @@ class ModelSpec:
     repositories: Mapping[Precision, str] = field(default_factory=dict)
     """Hub repository of the checkpoint in each precision; converted at load: the one it is made from."""
     quality: Mapping[Precision, Quality] = field(default_factory=dict)
+    fp8_cache: Quality | None = None
+    """What keeping the KV cache in fp8 costs; None where nobody measured it: then it stays in 16 bits."""
 
     def repository_in(self, precision: Precision) -> str:
         """Where the weights for ``precision`` are; empty for a model that no hub holds."""

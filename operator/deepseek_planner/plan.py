@@ -68,6 +68,10 @@ class EngineParameters:
     prefix_caching: bool
     data_type: str
     """Compute type handed to the engine: ``bfloat16`` or ``float16``."""
+    kv_cache_dtype: str = "auto"
+    """Format of the KV cache; ``auto``: the data type, or what the model itself keeps."""
+    speculative_tokens: int = 0
+    """Tokens that the model's own next-token head drafts per step; 0: none."""
 
 
 class Confidence(StrEnum):

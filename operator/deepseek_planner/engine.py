@@ -1,0 +1,234 @@
+"""How an engine is set: every parameter that the plan owns, from what was declared alone.
+
+A change in load, a measurement or a price restarts nothing, because none of them enters here. Why a parameter has
+its value is :mod:`engine_reasons`' to say; the reasons are made for the placements that are shown, not per candidate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from deepseek_planner.demand import AccuracyClass
+from deepseek_planner.hardware import Accelerator
+from deepseek_planner.memory import CACHE_UNIT_BYTES, Fit, shard
+from deepseek_planner.models import LatentAttention, ModelSpec
+from deepseek_planner.plan import DeploymentInput, EngineParameters, Shape
+from deepseek_planner.precision import PrecisionChoice
+from deepseek_planner.service import Lengths
+
+GIB = float(1 << 30)
+
+CPU_STEP_TOKENS = 512
+STEP_TOKENS = {7: 2048, 8: 4096, 9: 8192, 10: 8192}
+"""Token budget of a step by compute capability's major number: newer ones prefill faster."""
+STEP_SHRINKS = (1, 2, 4)
+"""Budgets weighed where the service can be foreseen: the capability's, a half and a quarter of it."""
+
+CPU_SEQUENCES = 16
+SEQUENCES = 256
+MANY_SEQUENCES = 1024
+"""vLLM 0.32's own defaults: 1024 from 70 GiB on, but not on A100 (engine/arg_utils.py, read 2026-11-22)."""
+FEWEST_SEQUENCES = 8
+"""Never fewer because of latency: a prediction that is too dark must not make an engine useless."""
+
+BLOCK_TOKENS, CPU_BLOCK_TOKENS = 16, 128
+"""Tokens of a cache block, the least that a prefix can share."""
+
+SPARSE_CACHE_BYTES = 656.0
+"""Of a token and layer in ``fp8_ds_mla``: 512 fp8 values, 4 scales, 64 rotary values in bf16 (vLLM 0.32)."""
+
+WORTH = 0.05
+"""What a setting must gain to be preferred to the usual one."""
+
+MTP_SEQUENCES = 16
+"""Drafting is used where no more can run at once. vLLM measured 1.63 x faster answers at 1 request/s and nothing at 8
+(pull request 12755, read 2026-11-22); GPUStack a third of the throughput with 1,000 prompts at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineQuestion:
+    """One replica to be set up: a model in a precision and shape on an accelerator, for what was declared."""
+
+    model: ModelSpec
+    shape: Shape
+    accelerator: Accelerator
+    choice: PrecisionChoice
+    declared: Lengths
+    longest_tokens: int
+    deployment: DeploymentInput
+
+    @property
+    def is_cpu(self) -> bool:
+        return self.accelerator.compute_capability is None
+
+    @property
+    def typical_tokens(self) -> float:
+        """Prompt and answer of a request, as declared, on average."""
+        return self.declared.input_mean + self.declared.output_mean
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What a replica set like this would sustain within its objectives, at the declared lengths."""
+
+    requests_per_s: float
+    running: float
+    """Requests running at a busy moment."""
+    prefill_share: float
+    """Part of its busy time that goes to prompts, 0 to 1."""
+
+
+Foresee = Callable[[EngineParameters], Foreseen | None]
+"""The performance model's answer for a setting; None where the setting misses an objective even when idle."""
+
+
+def step_tokens(accelerator: Accelerator) -> int:
+    """Most tokens of a step, by capability: what a :class:`Fit` leaves workspace for."""
+    capability = accelerator.compute_capability
+    return CPU_STEP_TOKENS if capability is None else STEP_TOKENS[capability[0]]
+
+
+def most_sequences(accelerator: Accelerator) -> int:
+    """Most requests at once on one scheduler, whatever the cache holds."""
+    if accelerator.compute_capability is None:
+        return CPU_SEQUENCES
+    is_large = accelerator.memory_bytes >= 70 * GIB and accelerator.compute_capability >= (9, 0)
+    return MANY_SEQUENCES if is_large else SEQUENCES
+
+
+def parameters(asked: EngineQuestion, memory: Fit, foresee: Foresee | None = None) -> EngineParameters:
+    """The settings of one replica. With ``foresee`` the token budget and the cache's format follow the objectives,
+    and so does the number of requests at once; without it they follow the capability and the memory.
+    """
+    usual = _usual(asked, memory)
+    if foresee is None:
+        return _with_drafts(asked, memory, _roomier(asked, memory, usual) or usual)
+    chosen, foreseen = _best(_candidates(asked, memory, usual), foresee)
+    if foreseen is not None:
+        # Twice a busy moment: what comes on top waits outside instead of slowing down everybody inside.
+        busiest = max(FEWEST_SEQUENCES, math.ceil(2 * foreseen.running / asked.shape.data_parallel))
+        chosen = replace(chosen, max_num_seqs=min(chosen.max_num_seqs, busiest))
+    return _with_drafts(asked, memory, chosen)
+
+
+def sequence_bytes(asked: EngineQuestion, memory: Fit, engine: EngineParameters, tokens: float) -> float:
+    """Cache of one sequence of that length on one rank, in the format that the engine keeps it in."""
+    return memory.cache_per_sequence + tokens * memory.cache_per_token * cache_ratio(asked.model, engine.kv_cache_dtype)
+
+
+def cache_ratio(model: ModelSpec, kv_cache_dtype: str) -> float:
+    """Bytes per token in a cache format over those in the usual one."""
+    if kv_cache_dtype == "auto":
+        return 1.0
+    if isinstance(model.attention, LatentAttention) and model.is_sparse:
+        wide = (model.attention.kv_lora_rank + model.attention.rope_dim) * 2.0
+        return 1.0 - model.layers * (wide - SPARSE_CACHE_BYTES) / model.kv_bytes_per_token
+    return 0.5
+
+
+def fp8_cache_format(asked: EngineQuestion) -> str:
+    """The fp8 format that the cache may have; empty where it must stay as it is.
+
+    Kernels take it from sm89 on, the sparse ones on sm90 and sm100 (vLLM 0.32). Without calibrated scales it ruins the
+    answers of some models (Qwen2.5: NVIDIA/TensorRT-LLM issue 4218; dense latent attention: vllm-project/vllm issue
+    38652), so it is for models only of which somebody has measured it, and never for the ``Critical`` class.
+    """
+    capability = asked.accelerator.compute_capability
+    is_allowed = asked.deployment.objectives.accuracy_class is not AccuracyClass.CRITICAL
+    if capability is None or capability < (8, 9) or asked.model.fp8_cache is None or not is_allowed:
+        return ""
+    if asked.model.is_sparse:
+        return "fp8_ds_mla" if capability >= (9, 0) else ""
+    return "fp8"
+
+
+def _usual(asked: EngineQuestion, memory: Fit) -> EngineParameters:
+    most = most_sequences(asked.accelerator)
+    cache = memory.cache_budget_bytes
+    if asked.is_cpu:
+        # Memory is shared with everything else on the machine: take what the longest requests need, no more.
+        needed = math.ceil(most * memory.sequence_bytes(asked.longest_tokens) / CACHE_UNIT_BYTES) * CACHE_UNIT_BYTES
+        cache = min(cache, needed)
+    engine = EngineParameters(
+        max_model_len_tokens=asked.longest_tokens,
+        max_num_seqs=most,
+        # Without AMX the CPU build takes a prompt in one piece, so a step must hold the longest.
+        max_num_batched_tokens=max(step_tokens(asked.accelerator), asked.longest_tokens if asked.is_cpu else 0),
+        kv_cache_bytes=cache,
+        prefix_caching=prefix_tokens(asked) > 0,
+        data_type=asked.choice.data_type,
+    )
+    return _held(asked, memory, engine)
+
+
+def prefix_tokens(asked: EngineQuestion) -> int:
+    """Prompt tokens that a later request may find in the cache, in whole blocks: 0 where no prompt fills one."""
+    block = CPU_BLOCK_TOKENS if asked.is_cpu else BLOCK_TOKENS
+    longest = asked.deployment.demand.input_tokens.max_tokens
+    shared = asked.deployment.demand.shared_prefix_tokens
+    return (min(shared, longest) if shared else longest) // block * block
+
+
+def _held(asked: EngineQuestion, memory: Fit, engine: EngineParameters) -> EngineParameters:
+    """With as many requests at once as the cache holds of typical ones."""
+    held = int(engine.kv_cache_bytes / sequence_bytes(asked, memory, engine, asked.typical_tokens))
+    return replace(engine, max_num_seqs=max(1, min(engine.max_num_seqs, held)))
+
+
+def _roomier(asked: EngineQuestion, memory: Fit, engine: EngineParameters) -> EngineParameters | None:
+    """With the cache in fp8, where it may be and binds: half the bytes are nearly twice the requests."""
+    other, most = fp8_cache_format(asked), most_sequences(asked.accelerator)
+    if not other or engine.max_num_seqs >= most:
+        return None
+    return _held(asked, memory, replace(engine, kv_cache_dtype=other, max_num_seqs=most))
+
+
+def _candidates(asked: EngineQuestion, memory: Fit, usual: EngineParameters) -> Iterator[EngineParameters]:
+    """The usual setting first, then smaller steps, then the roomier cache."""
+    yield usual
+    if asked.is_cpu:
+        return
+    for shrink in STEP_SHRINKS[1:]:
+        yield replace(usual, max_num_batched_tokens=usual.max_num_batched_tokens // shrink)
+    roomier = _roomier(asked, memory, usual)
+    if roomier is not None:
+        yield roomier
+
+
+def _best(candidates: Iterator[EngineParameters], foresee: Foresee) -> tuple[EngineParameters, Foreseen | None]:
+    """The setting that sustains most; another than the first only where it gains enough."""
+    chosen = next(candidates)
+    best = foresee(chosen)
+    for candidate in candidates:
+        found = foresee(candidate)
+        if found is not None and (best is None or found.requests_per_s > (1 + WORTH) * best.requests_per_s):
+            chosen, best = candidate, found
+    return chosen, best
+
+
+def draft_bytes(asked: EngineQuestion) -> float:
+    """Weights of the next-token layers on one rank: a layer with experts, and two hidden vectors made one."""
+    model, weights = asked.model, shard(asked.model, asked.shape)
+    expert_layers = max(1, model.layers - model.dense_layers)
+    layer = weights.attention / model.layers + (weights.shared + weights.routed) / expert_layers
+    return model.mtp_layers * (layer + 4.0 * model.hidden**2 / asked.shape.tensor_parallel)
+
+
+def may_draft(asked: EngineQuestion) -> bool:
+    """Whether the checkpoint holds next-token layers and kernels take them: the model's own, from sm90 on."""
+    capability = asked.accelerator.compute_capability
+    is_own = asked.shape.precision is asked.model.native_precision
+    is_plain = asked.shape.pipeline_parallel == 1
+    return asked.model.mtp_layers > 0 and is_own and is_plain and capability is not None and capability >= (9, 0)
+
+
+def _with_drafts(asked: EngineQuestion, memory: Fit, engine: EngineParameters) -> EngineParameters:
+    """With drafting where so few requests can run at once that it is sure to help, and the cache gives room for it."""
+    if not may_draft(asked) or engine.max_num_seqs > MTP_SEQUENCES:
+        return engine
+    left = int((engine.kv_cache_bytes - draft_bytes(asked)) // CACHE_UNIT_BYTES) * CACHE_UNIT_BYTES
+    if left < max(CACHE_UNIT_BYTES, sequence_bytes(asked, memory, engine, asked.longest_tokens)):
+        return engine
+    return replace(_held(asked, memory, replace(engine, kv_cache_bytes=left)), speculative_tokens=1)

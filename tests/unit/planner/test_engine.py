@@ -1,0 +1,297 @@
+"""Engine parameters: from what was declared alone, each with a reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from deepseek_planner.demand import Measured
+from deepseek_planner.engine import (
+    EngineQuestion,
+    Foreseen,
+    cache_ratio,
+    most_sequences,
+    parameters,
+    sequence_bytes,
+    step_tokens,
+)
+from deepseek_planner.engine_reasons import reasons
+from deepseek_planner.memory import CACHE_UNIT_BYTES, Fit, fit
+from deepseek_planner.models import Precision
+from deepseek_planner.plan import DeploymentInput, EngineParameters, EngineReason, Shape
+from deepseek_planner.precision import PrecisionChoice, choices
+from deepseek_planner.service import lengths as lengths_of
+from support.planning import CATALOG, demand, deployment, lengths, objectives
+
+
+def question(
+    model: str, accelerator: str, precision: str, tensor: int = 1, data: int = 1, **changed: Any
+) -> EngineQuestion:
+    return about(deployment(model, **changed), accelerator, precision, tensor, data)
+
+
+def about(asked: DeploymentInput, accelerator: str, precision: str, tensor: int = 1, data: int = 1) -> EngineQuestion:
+    found = CATALOG.accelerator(accelerator)
+    model = CATALOG.model(asked.model)
+    legal = choices(model, found, asked.objectives.accuracy_class)
+    choice = next(item for item in legal if isinstance(item, PrecisionChoice) and item.precision == precision)
+    expert = tensor * data if data > 1 else 1
+    return EngineQuestion(
+        model=model,
+        shape=Shape(accelerator, Precision(precision), tensor, 1, data, expert, 1),
+        accelerator=found,
+        choice=choice,
+        declared=lengths_of(asked.demand),
+        longest_tokens=asked.demand.input_tokens.max_tokens + asked.demand.output_tokens.max_tokens,
+        deployment=asked,
+    )
+
+
+def memory_of(asked: EngineQuestion) -> Fit:
+    tokens, sequences = step_tokens(asked.accelerator), most_sequences(asked.accelerator)
+    return fit(asked.model, asked.shape, asked.accelerator, batched_tokens=tokens, sequences=sequences)
+
+
+def with_cache(asked: EngineQuestion, bytes_: float) -> Fit:
+    return replace(memory_of(asked), cache=bytes_)
+
+
+def reason(asked: EngineQuestion, name: str, memory: Fit | None = None) -> EngineReason:
+    memory = memory or memory_of(asked)
+    return next(item for item in reasons(asked, memory, parameters(asked, memory)) if item.parameter == name)
+
+
+R1_DISTILL = ("deepseek-r1-distill-qwen-7b", "l4", "int8")
+
+
+def test_neither_load_nor_measurement_changes_a_parameter() -> None:
+    asked = question(*R1_DISTILL)
+    busy = replace(
+        asked.deployment,
+        demand=replace(asked.deployment.demand, expected_requests_per_min=9000, peak_requests_per_min=90000),
+        measured=Measured(900, 900, 77, 99, 17, 3, 1, None, None, 9, 9),
+    )
+    again = about(busy, "l4", "int8")
+    assert parameters(again, memory_of(again)) == parameters(asked, memory_of(asked))
+    assert reasons(again, memory_of(again), parameters(again, memory_of(again))) == reasons(
+        asked, memory_of(asked), parameters(asked, memory_of(asked))
+    )
+
+
+def test_sequences_are_what_the_cache_holds_of_typical_requests() -> None:
+    asked = question(*R1_DISTILL)
+    memory = memory_of(asked)
+    engine = parameters(asked, memory)
+    typical = memory.sequence_bytes(asked.typical_tokens)
+    assert engine.max_num_seqs == int(engine.kv_cache_bytes / typical) < most_sequences(asked.accelerator)
+    assert f"holds {engine.max_num_seqs} requests of 1500 tokens" in reason(asked, "maxNumSeqs").reason
+
+
+@pytest.mark.parametrize(("accelerator", "most"), [("h200", 1024), ("b200", 1024), ("a100-80gb", 256), ("l40s", 256)])
+def test_a_large_cache_meets_the_engines_own_limit(accelerator: str, most: int) -> None:
+    short = demand(input_tokens=lengths((64, 20.0, 1.0)))
+    asked = question("deepseek-r1-distill-qwen-7b", accelerator, "bf16", demand=short)
+    assert parameters(asked, memory_of(asked)).max_num_seqs == most
+
+
+def test_one_request_runs_even_where_the_cache_holds_less_than_a_typical_one() -> None:
+    asked = question(*R1_DISTILL)
+    assert parameters(asked, with_cache(asked, CACHE_UNIT_BYTES // 2)).max_num_seqs == 1
+
+
+def test_a_cpu_takes_no_more_memory_than_its_longest_requests_need() -> None:
+    short = demand(input_tokens=lengths((512, 200.0, 1.0)), output_tokens=lengths((256, 100.0, 1.0)))
+    asked = question("deepseek-tiny", "cpu", "bf16", demand=short)
+    engine = parameters(asked, memory_of(asked))
+    assert engine.kv_cache_bytes == CACHE_UNIT_BYTES < memory_of(asked).cache_budget_bytes
+    assert engine.max_num_batched_tokens == 768, "a prompt in one piece"
+    assert "16 of the longest requests" in reason(asked, "kvCacheBytes").reason
+
+
+class TestCacheFormat:
+    """fp8 where kernels take it, the class allows it, somebody measured it, and the cache binds."""
+
+    def test_a_measured_model_whose_cache_binds_keeps_it_in_fp8(self) -> None:
+        asked = question("deepseek-v3.2", "h200", "fp8", 8)
+        memory = memory_of(asked)
+        engine = parameters(asked, memory)
+        assert engine.kv_cache_dtype == "fp8_ds_mla"
+        assert engine.max_num_seqs > memory.cache / memory.sequence_bytes(asked.typical_tokens)
+        # 656 bytes and the indexer's 132 of 1152 and 132, by hand.
+        assert cache_ratio(asked.model, "fp8_ds_mla") == pytest.approx((656 + 132) / (1152 + 132))
+        assert sequence_bytes(asked, memory, engine, 1000) == pytest.approx(61 * (656 + 132) * 1000)
+        assert "61 % of the bytes" in reason(asked, "kvCacheDtype").reason
+
+    def test_not_where_the_class_is_critical(self) -> None:
+        asked = question("deepseek-v3.2", "h200", "fp8", 8, objectives=objectives(accuracy="Critical"))
+        assert parameters(asked, memory_of(asked)).kv_cache_dtype == "auto"
+        assert "Critical" in reason(asked, "kvCacheDtype").reason
+
+    def test_not_where_nobody_measured_it(self) -> None:
+        asked = question("deepseek-v3", "h200", "fp8", 8)
+        assert parameters(asked, memory_of(asked)).kv_cache_dtype == "auto"
+        assert "nobody measured" in reason(asked, "kvCacheDtype").reason
+
+    def test_not_where_the_cache_does_not_bind(self) -> None:
+        asked = question("deepseek-v3.2", "h200", "fp8", 8)
+        roomy = with_cache(asked, 1e12)
+        assert parameters(asked, roomy).kv_cache_dtype == "auto"
+        assert "does not bind at 1024" in reason(asked, "kvCacheDtype", roomy).reason
+
+    def test_not_where_there_are_no_kernels(self) -> None:
+        asked = question("deepseek-v3.2", "h200", "fp8", 8)
+        old = replace(asked, accelerator=replace(asked.accelerator, compute_capability=(8, 9)))
+        assert parameters(old, memory_of(old)).kv_cache_dtype == "auto"
+        assert "start at sm90; this is sm89" in reason(old, "kvCacheDtype").reason
+
+
+class TestForeseen:
+    """With a performance model, the setting that sustains most within the objectives."""
+
+    @pytest.mark.parametrize(("gain", "tokens"), [(1.04, 8192), (1.06, 4096)])
+    def test_a_smaller_step_must_gain_enough(self, gain: float, tokens: int) -> None:
+        def foresee(engine: EngineParameters) -> Foreseen:
+            return Foreseen(gain if engine.max_num_batched_tokens == 4096 else 1.0, 500.0, 0.3)
+
+        asked = question("deepseek-v3", "h200", "fp8", 8)
+        engine = parameters(asked, memory_of(asked), foresee)
+        assert engine.max_num_batched_tokens == tokens
+        told = reasons(asked, memory_of(asked), engine, foresee(engine))
+        step = next(item.reason for item in told if item.parameter == "maxNumBatchedTokens")
+        assert "8192, 4096, 2048" in step
+
+    def test_a_setting_that_misses_the_objectives_gives_way_to_one_that_does_not(self) -> None:
+        def foresee(engine: EngineParameters) -> Foreseen | None:
+            return Foreseen(0.1, 10.0, 0.3) if engine.max_num_batched_tokens == 2048 else None
+
+        asked = question("deepseek-v3", "h200", "fp8", 8)
+        assert parameters(asked, memory_of(asked), foresee).max_num_batched_tokens == 2048
+
+    @pytest.mark.parametrize(("running", "sequences"), [(50.0, 100), (1.0, 8), (900.0, 385)])
+    def test_no_more_run_than_twice_a_busy_moment(self, running: float, sequences: int) -> None:
+        asked = question("deepseek-v3", "h200", "fp8", 8)
+        engine = parameters(asked, memory_of(asked), lambda _: Foreseen(1.0, running, 0.3))
+        # At so few, the next-token layer is used: it takes cache, but never below what runs.
+        assert engine.max_num_seqs == sequences
+
+    def test_each_data_parallel_rank_has_a_limit_of_its_own(self) -> None:
+        asked = question("deepseek-v3", "h200", "fp8", 1, 8)
+        assert parameters(asked, memory_of(asked), lambda _: Foreseen(1.0, 400.0, 0.3)).max_num_seqs == 100
+
+    def test_the_roomier_cache_must_gain_enough_too(self) -> None:
+        asked = question("deepseek-v3.2", "h200", "fp8", 8)
+        assert parameters(asked, memory_of(asked), lambda _: Foreseen(1.0, 900.0, 0.3)).kv_cache_dtype == "auto"
+        better = parameters(
+            asked, memory_of(asked), lambda e: Foreseen(1.0 + 0.1 * (e.kv_cache_dtype != "auto"), 900.0, 0.3)
+        )
+        assert better.kv_cache_dtype == "fp8_ds_mla"
+
+
+class TestDrafts:
+    """The model's next-token layer helps few requests and hurts many."""
+
+    def few(self, model: str = "deepseek-v3", accelerator: str = "h200", precision: str = "fp8") -> EngineParameters:
+        asked = question(model, accelerator, precision, 8)
+        return parameters(asked, memory_of(asked), lambda _: Foreseen(1.0, 4.0, 0.3))
+
+    def test_on_where_few_can_run_and_its_weights_come_out_of_the_cache(self) -> None:
+        asked = question("deepseek-v3", "h200", "fp8", 8)
+        engine = self.few()
+        assert engine.speculative_tokens == 1
+        # One layer of 256 experts of 3 x 7168 x 2048 and a shared one in fp8, over 8 ranks: 1.4 GB and its attention.
+        lost = memory_of(asked).cache_budget_bytes - engine.kv_cache_bytes
+        assert 1.4e9 < lost < 1.8e9
+
+    @pytest.mark.parametrize(
+        ("model", "accelerator", "precision"),
+        [("deepseek-v3", "h200", "int4"), ("deepseek-r1-distill-llama-70b", "h200", "bf16")],
+    )
+    def test_off_without_next_token_layers(self, model: str, accelerator: str, precision: str) -> None:
+        assert self.few(model, accelerator, precision).speculative_tokens == 0
+
+    def test_off_where_many_run(self) -> None:
+        asked = question("deepseek-v3", "h200", "fp8", 8)
+        assert parameters(asked, memory_of(asked)).speculative_tokens == 0
+        assert "sized to run 385" in reason(asked, "speculativeTokens").reason
+
+    def test_off_where_the_longest_request_needs_the_room(self) -> None:
+        asked = question("deepseek-v3", "h200", "fp8", 8)
+        small = with_cache(asked, memory_of(asked).sequence_bytes(asked.longest_tokens) + CACHE_UNIT_BYTES)
+        assert parameters(asked, small).speculative_tokens == 0
+        assert "longest request needs" in reason(asked, "speculativeTokens", small).reason
+
+
+@pytest.mark.parametrize(("longest", "shared", "on"), [(16384, 0, True), (16384, 600, True), (15, 0, False)])
+def test_prefixes_are_kept_where_a_prompt_can_fill_a_block(longest: int, shared: int, on: bool) -> None:
+    asked = question(
+        *R1_DISTILL,
+        demand=demand(input_tokens=lengths((longest, longest / 2, 1.0)), shared_prefix_tokens=shared),
+    )
+    assert parameters(asked, memory_of(asked)).prefix_caching is on
+    told = reason(asked, "prefixCaching").reason
+    assert ("592 declared prefix tokens" in told) == bool(shared), "whole blocks of 16"
+
+
+def test_disaggregation_says_what_it_would_save_and_what_it_lacks() -> None:
+    told = reason(question("deepseek-v3", "h200", "fp8", 8), "disaggregatedPrefill")
+    # 1200 tokens of 61 x 1152 bytes.
+    assert told.value == "off"
+    assert "84.3 MB of cache a request" in told.reason
+    assert "no router" in told.reason
+
+
+def test_long_answers_leave_prompts_a_smaller_share_of_the_time() -> None:
+    def share(output: float) -> int:
+        asked = question("deepseek-v3", "h200", "fp8", 8, demand=demand(output_tokens=lengths((4096, output, 1.0))))
+        return int(reason(asked, "disaggregatedPrefill").reason.split("take ")[1].split(" %")[0])
+
+    assert share(3000.0) < share(300.0) < share(30.0)
+
+
+EVERY = (
+    "maxModelLen",
+    "maxNumSeqs",
+    "maxNumBatchedTokens",
+    "kvCacheBytes",
+    "kvCacheDtype",
+    "prefixCaching",
+    "dataParallel",
+    "expertParallel",
+    "disaggregatedPrefill",
+    "speculativeTokens",
+    "dtype",
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "accelerator", "precision", "tensor", "data"),
+    [
+        ("deepseek-v3", "h200", "fp8", 8, 1),
+        ("deepseek-v3", "h200", "fp8", 1, 8),
+        ("deepseek-v3.2", "b200", "fp8", 8, 1),
+        ("deepseek-v4-flash", "b200", "fp4", 4, 1),
+        ("deepseek-v2-lite", "a100-80gb", "bf16", 1, 1),
+        ("deepseek-r1-distill-qwen-7b", "t4", "int4", 1, 1),
+        ("deepseek-r1-distill-llama-70b", "l40s", "fp8", 4, 1),
+        ("deepseek-tiny", "cpu", "bf16", 1, 1),
+    ],
+)
+def test_every_parameter_has_its_value_and_one_sentence(
+    model: str, accelerator: str, precision: str, tensor: int, data: int
+) -> None:
+    short = demand(input_tokens=lengths((2048, 900.0, 1.0)), output_tokens=lengths((512, 200.0, 1.0)))
+    asked = question(model, accelerator, precision, tensor, data, demand=short)
+    memory = memory_of(asked)
+    engine = parameters(asked, memory)
+    told = reasons(asked, memory, engine)
+    assert tuple(item.parameter for item in told) == EVERY
+    values = {item.parameter: item.value for item in told}
+    assert values["maxNumSeqs"] == str(engine.max_num_seqs)
+    assert values["kvCacheBytes"] == str(engine.kv_cache_bytes)
+    assert values["dtype"] == engine.data_type
+    for item in told:
+        assert 0 < len(item.reason) <= 256, item
+        assert "\n" not in item.reason
+        assert not item.reason.endswith("."), item
