@@ -32,6 +32,9 @@ MINUTE_S = 60.0
 TIMEOUT_S = 5.0
 MOST_BYTES = 16 << 20
 
+MINUTES = "minutes"
+"""The one query that is answered with a series for each deployment, not with a number."""
+
 BY = "sum by (namespace, name)"
 # Arrivals: requests that ended, however (one that was turned away is demand too), and those that wait more than did
 # before. Engines that cannot keep up end fewer requests than arrive; that must never look like less demand.
@@ -46,7 +49,8 @@ QUERIES: Mapping[str, str] = {
         "count_over_time((" + BY + " (max_over_time(deepseek_engine_ready[{gap}])) > 0)[{window}:{step}]) * {step_s}"
     ),
     "requests_per_min": _ARRIVALS.replace("{over}", "{window}") + " * 60",
-    "peak_requests_per_min": "max_over_time((" + _ARRIVALS.replace("{over}", "{minute}") + ")[{window}:{step}]) * 60",
+    # The minutes of the window themselves: the busiest, the trend and the noise are read from them.
+    MINUTES: "(" + _ARRIVALS.replace("{over}", "{minute}") + " * 60)[{window}:{step}]",
     # Tokens served, and their dollars: idle, starting and draining time is in them.
     "tokens_per_s": BY + " (rate(deepseek_tokens_total[{window}]))",
     "usd_per_s": BY + " (rate(deepseek_spend_usd_total[{window}]))",
@@ -69,10 +73,11 @@ HISTOGRAMS: Mapping[str, tuple[str, str]] = {
         "vllm:request_time_per_output_token_seconds",
     ),
 }
-ESSENTIAL = ("covered_s", "requests_per_min", "peak_requests_per_min", "tokens_per_s")
+ESSENTIAL = ("covered_s", "requests_per_min", MINUTES, "tokens_per_s")
 """Without these a deployment is not measured at all."""
 
-Values = Mapping[DeploymentKey, float]
+Values = Mapping[DeploymentKey, tuple[float, ...]]
+"""By deployment: one number, or several, oldest first."""
 
 
 class PrometheusError(Exception):
@@ -131,7 +136,7 @@ class PrometheusMeasurements:
             body = await answer.content.read(MOST_BYTES + 1)
             while len(body) <= MOST_BYTES and (more := await answer.content.read(MOST_BYTES)):
                 body += more
-            return _vector(body, answer.status)
+            return _answered(body, answer.status)
 
 
 def expressions(window_s: float) -> Mapping[str, str]:
@@ -167,7 +172,7 @@ def _quantile(name: str, q: float, window_s: float) -> str:
     return " or ".join(parts)
 
 
-def _vector(body: bytes, status: int) -> Values:
+def _answered(body: bytes, status: int) -> Values:
     """Prometheus' answer by deployment. NaN and infinities say nothing and are left out."""
     if len(body) > MOST_BYTES:
         raise PrometheusError(f"an answer of more than {MOST_BYTES} bytes")
@@ -175,19 +180,25 @@ def _vector(body: bytes, status: int) -> Values:
         answer = json.loads(body)
         if answer["status"] != "success":
             raise PrometheusError(f"{answer.get('errorType')}: {answer.get('error')}")
-        if answer["data"]["resultType"] != "vector":
+        field = _FIELDS.get(answer["data"]["resultType"])
+        if field is None:
             raise PrometheusError(f"a {answer['data']['resultType']} instead of a vector")
-        return dict(_values(answer["data"]["result"]))
+        return dict(_values(answer["data"]["result"], field))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PrometheusError(f"HTTP {status} without a readable answer ({error})") from None
 
 
-def _values(result: list[dict[str, Any]]) -> list[tuple[DeploymentKey, float]]:
+_FIELDS = {"vector": "value", "matrix": "values"}
+"""Where an answer of each type has its samples."""
+
+
+def _values(result: list[dict[str, Any]], field: str) -> list[tuple[DeploymentKey, tuple[float, ...]]]:
     found = []
     for item in result:
-        labels, value = item["metric"], float(item["value"][1])
-        if "namespace" in labels and "name" in labels and math.isfinite(value):
-            found.append((DeploymentKey(labels["namespace"], labels["name"]), value))
+        labels, samples = item["metric"], item[field] if field == "values" else [item[field]]
+        numbers = tuple(number for _, text in samples if math.isfinite(number := float(text)))
+        if "namespace" in labels and "name" in labels and numbers:
+            found.append((DeploymentKey(labels["namespace"], labels["name"]), numbers))
     return found
 
 
@@ -197,25 +208,27 @@ def _measured(deployment: DeploymentInput, values: Mapping[str, Values], window_
     if missing:
         logger.debug("%s is not measured: no %s", key, ", ".join(missing))
         return None
-    tokens_per_s, usd_per_s = values["tokens_per_s"][key], values["usd_per_s"].get(key)
+    last = {name: found[key][-1] for name, found in values.items() if key in found}
+    tokens_per_s, usd_per_s = last["tokens_per_s"], last.get("usd_per_s")
     objectives = deployment.objectives
     # The engine also times the pod's own probes: without requests nobody was served late.
-    served = values["requests_per_min"][key] > 0
+    served = last["requests_per_min"] > 0
     ttft = objectives.time_to_first_token if served else None
     tpot = objectives.time_per_output_token if served else None
     per_token = usd_per_s / tokens_per_s if usd_per_s is not None and tokens_per_s > 0 else None
     return Measured(
         window_s=window_s,
-        covered_s=min(window_s, values["covered_s"][key]),
-        requests_per_min=values["requests_per_min"][key],
-        peak_requests_per_min=values["peak_requests_per_min"][key],
-        mean_input_tokens=values["mean_input_tokens"].get(key),
-        mean_output_tokens=values["mean_output_tokens"].get(key),
+        covered_s=min(window_s, last["covered_s"]),
+        requests_per_min=last["requests_per_min"],
+        peak_requests_per_min=max(values[MINUTES][key]),
+        mean_input_tokens=last.get("mean_input_tokens"),
+        mean_output_tokens=last.get("mean_output_tokens"),
         tokens_per_s=tokens_per_s,
         usd_per_hour=_micro_usd(usd_per_s, SECONDS_PER_HOUR),
         usd_per_million_tokens=_micro_usd(per_token, 1e6),
-        time_to_first_token_s=values[f"time_to_first_token p{ttft.percentile}"].get(key) if ttft else None,
-        time_per_output_token_s=values[f"time_per_output_token p{tpot.percentile}"].get(key) if tpot else None,
+        time_to_first_token_s=last.get(f"time_to_first_token p{ttft.percentile}") if ttft else None,
+        time_per_output_token_s=last.get(f"time_per_output_token p{tpot.percentile}") if tpot else None,
+        minutes=values[MINUTES][key],
     )
 
 

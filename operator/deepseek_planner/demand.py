@@ -82,6 +82,9 @@ class Measured:
     time_to_first_token_s: float | None
     """At the percentile of the objective."""
     time_per_output_token_s: float | None
+    minutes: tuple[float, ...] = ()
+    """Requests per minute in each minute of the window, oldest first; in each fifteenth of it where the window is
+    shorter. Empty: only mean and peak are known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -412,4 +412,20 @@ class Policy:
     """Whether load is measured at all. Where it is not, the declared demand is acted on at once."""
     routing: Routing = Routing.EVEN
     max_usd_per_hour: MicroUsd | None = None
-    """Of all deployments of the cluster together; None: no limit."""
+    """Of all deployments of the cluster together, the surge of moves included; None: no limit."""
+    cycle_s: float = 60.0
+    """Longest time between two looks at the world: that late a rise in demand is noticed."""
+    demand_percentile: int = 95
+    """How surely the planned rate covers the highest minute until more engines could serve."""
+    max_moved_engines_per_hour: int = 8
+    """Of one deployment, for savings: so many engines at most start within an hour."""
+    max_moved_engines_per_hour_in_all: int = 32
+    """The same for all deployments together."""
+    warm_up_s: float = 120.0
+    """For how long a new engine computes prompts that an old one had in its cache."""
+    drain_s: float = 60.0
+    """For how long an old engine is paid for while it finishes its requests."""
+    patience: float = 3.0
+    """Cold starts after which engines that did not become ready are given up."""
+    retry_s: float = 3600.0
+    """For how long after that no engine is started there again."""

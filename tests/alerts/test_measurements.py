@@ -29,7 +29,7 @@ class Answers:
         self.values = {
             "covered_s": 900.0,
             "requests_per_min": 60.0,
-            "peak_requests_per_min": 90.0,
+            "minutes": (30.0, "NaN", 90.0, 60.0),
             "tokens_per_s": 600.0,
             "usd_per_s": 0.001,
             "mean_input_tokens": 500.0,
@@ -46,14 +46,18 @@ class Answers:
             status, body = self.answer
             return web.Response(status=status, body=body)
         names = {query: name for name, query in expressions(900.0).items()}
-        value = self.values.get(names.get(form["query"], ""), 0.25)
-        result = [
-            {"metric": {"namespace": key.namespace, "name": key.name}, "value": [1, str(value)]}
-            for key in (KEY, OTHER)
-            if value is not None
-        ]
-        result.append({"metric": {"pod": "of-somebody-else"}, "value": [1, "7"]})
-        return web.json_response({"status": "success", "data": {"resultType": "vector", "result": result}})
+        name = names.get(form["query"], "")
+        values = self.values.get(name, 0.25)
+        of = [{"namespace": key.namespace, "name": key.name} for key in (KEY, OTHER) if values is not None]
+        of.append({"pod": "of-somebody-else"})
+        if name == prometheus.MINUTES:
+            samples = [[at_s, str(each)] for at_s, each in enumerate(values or (7,))]
+            return self._as("matrix", [{"metric": labels, "values": samples} for labels in of])
+        value = "7" if values is None else str(values)
+        return self._as("vector", [{"metric": labels, "value": [1, value]} for labels in of])
+
+    def _as(self, kind, result):
+        return web.json_response({"status": "success", "data": {"resultType": kind, "result": result}})
 
 
 @pytest.fixture
@@ -84,6 +88,7 @@ async def test_all_deployments_are_measured_with_the_same_few_queries(answers, m
     seen = found[KEY]
     assert (seen.requests_per_min, seen.peak_requests_per_min, seen.tokens_per_s) == (60.0, 90.0, 600.0)
     assert (seen.covered_s, seen.window_s) == (900.0, 900.0)
+    assert seen.minutes == (30.0, 90.0, 60.0)
     assert seen.usd_per_hour == 3_600_000
     assert seen.usd_per_million_tokens == pytest.approx(1_666_667, abs=1)
     assert (seen.time_to_first_token_s, seen.time_per_output_token_s) == (0.25, 0.25)
@@ -116,7 +121,7 @@ async def test_coverage_never_exceeds_the_window(answers, measurements):
 @pytest.mark.parametrize("missing", prometheus.ESSENTIAL)
 @pytest.mark.parametrize("value", [None, "NaN", "+Inf"])
 async def test_without_an_essential_number_a_deployment_is_absent(answers, measurements, missing, value):
-    answers.values[missing] = value
+    answers.values[missing] = (value,) if missing == prometheus.MINUTES and value else value
     assert await measure(measurements) == {}
 
 
@@ -150,7 +155,7 @@ async def test_dollars_without_tokens_have_no_cost_per_token(answers, measuremen
         (200, b"[]"),
         (200, b"{}"),
         (422, json.dumps({"status": "error", "errorType": "execution", "error": "too many samples"}).encode()),
-        (200, json.dumps({"status": "success", "data": {"resultType": "matrix", "result": []}}).encode()),
+        (200, json.dumps({"status": "success", "data": {"resultType": "scalar", "result": []}}).encode()),
         (200, json.dumps({"status": "success", "data": {"resultType": "vector", "result": [{}]}}).encode()),
     ],
 )
@@ -193,4 +198,4 @@ def test_steps_cover_the_window_and_none_is_empty(window_s):
         assert "{window}" not in query, name
         assert "[0s" not in query
     assert "[15m:1m]) * 60" in expressions(900.0)["covered_s"]
-    assert "(rate(deepseek_requests_total[1m]))" in expressions(900.0)["peak_requests_per_min"]
+    assert "(rate(deepseek_requests_total[1m]))" in expressions(900.0)["minutes"]

@@ -188,6 +188,8 @@ async def test_load_and_service_are_measured_as_they_are(stage):
     assert set(await measurements.measured([one, silent], now=datetime.now(UTC))) == {KEY}
     assert seen.requests_per_min == pytest.approx(240, rel=0.2)
     assert seen.peak_requests_per_min == pytest.approx(240, rel=0.2)
+    assert len(seen.minutes) >= 5
+    assert seen.minutes[-1] == pytest.approx(240, rel=0.2)
     assert seen.tokens_per_s == pytest.approx(400, rel=0.2)
     assert seen.mean_input_tokens == pytest.approx(80, rel=0.02)
     assert seen.mean_output_tokens == pytest.approx(20, rel=0.02)

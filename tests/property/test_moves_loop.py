@@ -64,6 +64,7 @@ class Loop:
             sum(self.minutes) / len(self.minutes),
             peak_requests_per_min=max(self.minutes),
             covered_s=len(self.minutes) * MINUTE_S,
+            minutes=tuple(self.minutes),
         )
         last = None if last_move_s is None else NOW + timedelta(seconds=last_move_s)
         one = replace(self.seen.deployments[0], measured=full, last_move_at=last)
@@ -103,14 +104,15 @@ def test_whatever_the_load_does_savings_respect_the_cooldown_and_the_window(load
 @settings(max_examples=25, deadline=None)
 @given(drop_to=st.floats(0, 50), per_replica=st.floats(60, 200))
 def test_load_that_goes_is_followed_down_and_load_that_comes_up(drop_to, per_replica):
-    loop = Loop(per_replica).run([500.0] * 30 + [drop_to] * 60 + [500.0] * 10)
+    loop = Loop(per_replica).run([500.0] * 30 + [drop_to] * 60 + [500.0] * 60)
     sizes = [loop.declared, *(after for *_, after, _ in loop.moved)]
 
-    def replicas(load, spare):
-        return max(1, math.ceil(min(PEAK, (load + 1.645 * math.sqrt(load)) * spare) / per_replica))
+    def replicas(load):
+        return max(1, math.ceil(min(PEAK, load) / per_replica))
 
-    assert min(sizes) <= replicas(drop_to, 1.02 * 1.1)
-    assert replicas(500, 1.0) <= sizes[-1] <= replicas(500, 1.02)
+    # With room for what the horizon may bring, and for a load that wobbles; a jump is no rise that goes on.
+    assert replicas(drop_to) <= min(sizes) <= replicas(1.35 * drop_to + 30)
+    assert replicas(500) <= sizes[-1] <= replicas(1.3 * 500)
 
 
 fleets = st.tuples(st.sampled_from(["h100", "h200", "t4"]), st.integers(1, 5))

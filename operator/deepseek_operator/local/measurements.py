@@ -34,7 +34,7 @@ PER_TOKEN = prometheus.HISTOGRAMS["time_per_output_token"]
 
 MINUTE_S = 60.0
 STEPS = 15
-"""How many minutes of the window are looked at for the busiest one."""
+"""How many minutes of the window are looked at."""
 _SPARE_S = 60.0
 """Samples are kept so much longer than the window, so that a full window is seen as full."""
 
@@ -92,11 +92,12 @@ class Measurements:
         usd_per_s = self.series.rate(SPEND, match, since_s=since_s)
         usd_per_token = usd_per_s / tokens_per_s if usd_per_s is not None and tokens_per_s > 0 else None
         objectives = deployment.objectives
+        minutes = self._minutes(match, since_s, now_s)
         return Measured(
             window_s=self.window_s,
             covered_s=min(self.window_s, now_s - first_s),
             requests_per_min=requests_per_s * MINUTE_S,
-            peak_requests_per_min=self._peak_requests_per_min(match, since_s, now_s),
+            peak_requests_per_min=max(minutes, default=0.0),
             mean_input_tokens=self._mean("vllm:request_prompt_tokens", match, since_s),
             mean_output_tokens=self._mean("vllm:request_generation_tokens", match, since_s),
             tokens_per_s=tokens_per_s,
@@ -104,19 +105,20 @@ class Measurements:
             usd_per_million_tokens=_micro(usd_per_token, 1e6),
             time_to_first_token_s=self._quantile(FIRST_TOKEN, objectives.time_to_first_token, match, since_s),
             time_per_output_token_s=self._quantile(PER_TOKEN, objectives.time_per_output_token, match, since_s),
+            minutes=minutes,
         )
 
     def total(self, name: str, key: DeploymentKey) -> float:
         """What a counter of all engines of a deployment gained since the beginning."""
         return self.series.totals.get((name, key.namespace, key.name), 0.0)
 
-    def _peak_requests_per_min(self, match: Mapping[str, str], since_s: float, now_s: float) -> float:
-        """The highest rate of any minute; half the window where that is shorter."""
+    def _minutes(self, match: Mapping[str, str], since_s: float, now_s: float) -> tuple[float, ...]:
+        """Requests per minute of each minute, oldest first; of half the window where that is shorter."""
         minute_s = min(MINUTE_S, self.window_s / 2)
         step_s = max(1.0, self.window_s / STEPS)
-        ends = (now_s - index * step_s for index in range(STEPS) if now_s - index * step_s > since_s)
+        ends = (now_s - index * step_s for index in reversed(range(STEPS)) if now_s - index * step_s > since_s)
         rates = (self._arrivals_per_s(match, max(since_s, end - minute_s), end) for end in ends)
-        return max((rate for rate in rates if rate is not None), default=0.0) * MINUTE_S
+        return tuple(rate * MINUTE_S for rate in rates if rate is not None)
 
     def _arrivals_per_s(self, match: Mapping[str, str], since_s: float, until_s: float) -> float | None:
         """Requests that came: those that ended, and those that wait more than did before.

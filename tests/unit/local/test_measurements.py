@@ -91,6 +91,8 @@ def test_the_peak_is_the_busiest_stretch(measurements):
     measured = measurements.measured(deployment(), now=at(60))
 
     assert measured.peak_requests_per_min == pytest.approx(240, rel=0.02)
+    assert len(measured.minutes) >= 14
+    assert measured.minutes[0] < measured.minutes[-1] < max(measured.minutes) == measured.peak_requests_per_min
     assert measured.requests_per_min == pytest.approx((6 * 20 + 6) * 60 / 60)
 
 
