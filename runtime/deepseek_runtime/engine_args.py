@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deepseek_runtime import precision, sharding
+from deepseek_runtime import attention_cache, drafts, precision, sharding
 from deepseek_runtime.failure import Failure, Reason
 from deepseek_runtime.launchspec import LaunchSpec, refused_arguments, refused_environment
 
@@ -58,10 +58,10 @@ def command(
     flags += ["--host", host, "--port", str(spec.port)]
     flags += ["--max-model-len", str(engine.max_model_len), "--max-num-seqs", str(engine.max_num_seqs)]
     flags += ["--max-num-batched-tokens", str(engine.max_num_batched_tokens)]
-    flags += ["--kv-cache-memory-bytes", str(engine.kv_cache_bytes)]
-    flags += ["--enable-prefix-caching" if engine.prefix_caching else "--no-enable-prefix-caching"]
     flags += ["--shutdown-timeout", str(STOP_TIMEOUT_S), "--middleware", MIDDLEWARE]
     flags += ["--enable-prompt-tokens-details", "--disable-uvicorn-access-log"]
+    flags += attention_cache.arguments(spec)
+    flags += drafts.arguments(spec)
     flags += precision.arguments(spec, checkpoint_format)
     flags += sharding.arguments(spec, around)
     if spec.accelerator == "cpu":

@@ -21,6 +21,8 @@ OWNED_ARGUMENTS = frozenset(
         "--model", "--served-model-name", "--host", "--port", "--uds", "--config", "--headless", "--middleware",
         "--max-model-len", "--max-num-seqs", "--max-num-batched-tokens", "--kv-cache-memory-bytes",
         "--gpu-memory-utilization", "--enable-prefix-caching", "--dtype", "--quantization", "-q", "--shutdown-timeout",
+        "--kv-cache-dtype", "--enable-chunked-prefill", "--speculative-config", "-sc", "--spec-method", "--spec-model",
+        "--spec-tokens",
         "--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp", "--enable-expert-parallel", "-ep",
         "--data-parallel-size", "-dp", "--data-parallel-size-local", "-dpl", "--data-parallel-start-rank", "-dpr",
         "--data-parallel-rank", "-dpn", "--data-parallel-address", "-dpa", "--data-parallel-rpc-port", "-dpp",
@@ -40,6 +42,9 @@ OWNED_ENVIRONMENT = frozenset(
     }
 )  # fmt: skip
 OWNED_ENVIRONMENT_PREFIXES = ("DEEPSEEK_", "LWS_", "KUBERNETES_")
+
+# Left out of the JSON at their defaults: an engine that does without them is the engine that it was before they came.
+_OPTIONAL_ENGINE_FIELDS = ("kv_cache_dtype", "speculative_tokens")
 
 # Beyond drain delay and drain timeout: the engine's own stop, and what it takes to report.
 _STOP_MARGIN_S = 20
@@ -85,6 +90,10 @@ class Engine:
     kv_cache_bytes: int
     prefix_caching: bool = True
     data_type: str = "bfloat16"
+    kv_cache_dtype: str = "auto"
+    """``auto``, ``fp8``, or ``fp8_ds_mla`` for sparse attention."""
+    speculative_tokens: int = 0
+    """Tokens that the checkpoint's own next-token layers draft per step; 0: none."""
     extra_args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
 
@@ -118,7 +127,11 @@ class LaunchSpec:
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces; the text that ``digest`` hashes."""
-        return json.dumps({"version": VERSION, **asdict(self)}, sort_keys=True, separators=(",", ":"))
+        document = {"version": VERSION, **asdict(self)}
+        for item in fields(Engine):
+            if item.name in _OPTIONAL_ENGINE_FIELDS and document["engine"][item.name] == item.default:
+                del document["engine"][item.name]
+        return json.dumps(document, sort_keys=True, separators=(",", ":"))
 
     @property
     def digest(self) -> str:

@@ -50,6 +50,13 @@ OWNED_FLAGS = (
     "--gpu-memory-utilization",
     "--device-memory-utilization",
     "--num-gpu-blocks-override",
+    "--kv-cache-dtype",
+    "--enable-chunked-prefill",
+    "--no-enable-chunked-prefill",
+    "--speculative-config",
+    "--spec-method",
+    "--spec-model",
+    "--spec-tokens",
     "--enable-prefix-caching",
     "--no-enable-prefix-caching",
     # The pod: probes, meter and drain.

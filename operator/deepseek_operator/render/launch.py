@@ -76,6 +76,8 @@ def launch_spec(item: DeploymentInput, model: ModelSpec, placement: Placement, r
             kv_cache_bytes=engine.kv_cache_bytes,
             prefix_caching=engine.prefix_caching,
             data_type=engine.data_type,
+            kv_cache_dtype=engine.kv_cache_dtype,
+            speculative_tokens=engine.speculative_tokens,
             extra_args=request.extra_args,
             env=dict(request.env),
         ),

@@ -71,6 +71,11 @@ def test_the_environment_of_the_resource_comes_last_and_owns_nothing_of_ours() -
         "--middleware",
         "--no-enable-prefix-caching",
         "--api-server-count",
+        "--kv-cache-dtype=fp8",
+        "--no-enable-chunked-prefill",
+        "--speculative-config.method=ngram",
+        "-sc",
+        "--spec-tokens=3",
     ],
 )
 def test_flags_of_the_plan_are_refused_in_every_spelling(argument: str) -> None:
@@ -114,6 +119,34 @@ def test_a_precision_that_the_checkpoint_cannot_give_is_refused(accelerator: str
     with pytest.raises(Failure, match=f"precision: '{planned}' on {accelerator}: .*name") as caught:
         precision.arguments(launch_spec(accelerator=accelerator, precision=planned), found)
     assert caught.value.reason is Reason.PRECISION_UNSUPPORTED
+
+
+def test_a_cache_format_reaches_the_engine_only_where_it_is_another_than_the_usual() -> None:
+    assert "--kv-cache-dtype" not in flags(launch_spec(accelerator="h200"))
+    sparse = flags(launch_spec(accelerator="h200", engine={"kv_cache_dtype": "fp8_ds_mla", "prefix_caching": False}))
+    assert value(sparse, "--kv-cache-dtype") == "fp8_ds_mla"
+    assert "--no-enable-prefix-caching" in sparse
+
+
+@pytest.mark.parametrize(("accelerator", "dtype"), [("h200", "fp3"), ("cpu", "fp8")])
+def test_a_cache_format_that_cannot_work_is_refused(accelerator: str, dtype: str) -> None:
+    spec = launch_spec(accelerator=accelerator, engine={"kv_cache_dtype": dtype})
+    with pytest.raises(Failure, match=f"engine.kv_cache_dtype: '{dtype}' on {accelerator}: .*; ") as caught:
+        flags(spec)
+    assert caught.value.reason is Reason.INVALID_LAUNCH_SPEC
+
+
+def test_drafting_uses_the_checkpoints_own_layers() -> None:
+    assert "--speculative-config" not in flags(launch_spec())
+    said = flags(launch_spec(accelerator="h200", engine={"speculative_tokens": 1}))
+    assert json.loads(value(said, "--speculative-config")) == {"method": "mtp", "num_speculative_tokens": 1}
+
+
+@pytest.mark.parametrize("tokens", [-1, 9])
+def test_drafts_beyond_reason_are_refused(tokens: int) -> None:
+    with pytest.raises(Failure, match=f"engine.speculative_tokens: {tokens}: must be 0 to 8") as caught:
+        flags(launch_spec(accelerator="h200", engine={"speculative_tokens": tokens}))
+    assert caught.value.reason is Reason.INVALID_LAUNCH_SPEC
 
 
 def test_degrees_of_parallelism() -> None:
