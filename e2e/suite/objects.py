@@ -10,7 +10,8 @@ from typing import Any
 from suite.cluster import Cluster, CommandFailedError
 
 OURS = re.compile(r"deepseek", re.IGNORECASE)
-"""In a name, namespace, label, annotation, owner or field manager."""
+"""In a name, namespace, label, annotation, owner or field manager. The fake nodes are named without it: what the
+cluster says about nodes that came and went stays for an hour and is nobody's to delete."""
 
 CHANCE = {
     "uid",

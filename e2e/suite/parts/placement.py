@@ -21,10 +21,10 @@ class FakeNode:
 
 
 NODES = (
-    FakeNode("deepseek-e2e-t4-0", "Tesla-T4", 4, "on-demand"),
-    FakeNode("deepseek-e2e-a100-0", "NVIDIA-A100-SXM4-80GB", 8, "spot"),
-    FakeNode("deepseek-e2e-h100-0", "NVIDIA-H100-80GB-HBM3", 8, "spot"),
-    FakeNode("deepseek-e2e-h100-1", "NVIDIA-H100-80GB-HBM3", 8, "on-demand"),
+    FakeNode("e2e-t4-0", "Tesla-T4", 4, "on-demand"),
+    FakeNode("e2e-a100-0", "NVIDIA-A100-SXM4-80GB", 8, "spot"),
+    FakeNode("e2e-h100-0", "NVIDIA-H100-80GB-HBM3", 8, "spot"),
+    FakeNode("e2e-h100-1", "NVIDIA-H100-80GB-HBM3", 8, "on-demand"),
 )
 EXPECTED = {
     "big": "e2e-a100-spot",
