@@ -33,7 +33,7 @@ from deepseek_operator.nodes import (
     tolerates,
 )
 from deepseek_operator.world import Object
-from deepseek_planner.catalog import DEFAULT_SPOT_INTERRUPTIONS_PER_NODE_DAY, Catalog
+from deepseek_planner.catalog import Catalog
 from deepseek_planner.errors import InputError, Problem
 from deepseek_planner.hardware import CapacityType, InterNode, Offering, Price
 from deepseek_planner.units import micro_usd
@@ -134,7 +134,7 @@ def _declared(
         intra_node=spec.interconnect.intra_node or accelerator.intra_node,
         inter_node=spec.interconnect.inter_node,
         zone=spec.zone or labels.get(ZONE, ""),
-        interruptions_per_node_day=_interruptions(spec),
+        interruptions_per_node_day=_interruptions(spec, labels, catalog),
         startup_s=duration_s(spec.startup),
         allowed_namespaces=spec.allowed_namespaces,
         node_selector=spec.node_selector,
@@ -211,19 +211,14 @@ def _of_group(
         if all(node.inter_node == first.inter_node for node in group)
         else InterNode.ETHERNET,
         zone=first.zone,
-        interruptions_per_node_day=(
-            DEFAULT_SPOT_INTERRUPTIONS_PER_NODE_DAY if first.capacity_type is CapacityType.SPOT else 0.0
+        interruptions_per_node_day=catalog.interruptions_per_node_day(
+            first.instance_type, first.zone, first.capacity_type
         ),
         node_selector=selector,
         labels=labels,
         tolerations=tolerations,
         unavailable_reason=strangers or _none_usable(len(usable), group, reasons),
     )
-
-
-def _inter_node(group: Sequence[NodeFacts]) -> InterNode:
-    kinds = {node.inter_node for node in group}
-    return kinds.pop() if len(kinds) == 1 else InterNode.ETHERNET
 
 
 def _selector(
@@ -288,10 +283,11 @@ def _tolerations(
     return tuple(found)
 
 
-def _interruptions(spec: AcceleratorPoolSpec) -> float:
+def _interruptions(spec: AcceleratorPoolSpec, labels: Mapping[str, str], catalog: Catalog) -> float:
     if spec.interruptions_per_node_day is not None:
         return float(decimal_of(spec.interruptions_per_node_day))
-    return DEFAULT_SPOT_INTERRUPTIONS_PER_NODE_DAY if spec.capacity_type is CapacityType.SPOT else 0.0
+    place = spec.zone or labels.get(ZONE, "")
+    return catalog.interruptions_per_node_day(labels.get(INSTANCE_TYPE, ""), place, spec.capacity_type)
 
 
 def _declared_price(price: PoolPrice, pool: Object, now: datetime) -> Price:

@@ -6,16 +6,18 @@ The shipped facts are TOML beside this module. Each row says where it comes from
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from deepseek_planner import catalog_check, catalog_rows
-from deepseek_planner.catalog_rows import Calibration
+from deepseek_planner.catalog_rows import Calibration, Interruptions
 from deepseek_planner.errors import CatalogError
 from deepseek_planner.hardware import Accelerator, CapacityType, InterNode, Offering, Price
 from deepseek_planner.models import ModelSpec
+from deepseek_planner.price_list import OwnPrice, best
 from deepseek_planner.units import MicroUsd
 
 DATA = Path(__file__).with_name("data")
@@ -25,9 +27,6 @@ DEFAULT_MAX_NODES = 16
 
 DEFAULT_STARTUP_S = 240.0
 """From asking for a node to a schedulable one; the same prior as a pool's default."""
-
-DEFAULT_SPOT_INTERRUPTIONS_PER_NODE_DAY = 0.4
-"""Prior for spot nodes without a history: between the AWS advisor's middle bands, rounded up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +41,19 @@ class Instance:
     inter_node: InterNode
     on_demand: Price | None
     spot: Price | None
+    reserved: Price | None
+    """With a commitment of one year, nothing paid upfront; few lists name it."""
     spot_by_zone: Mapping[str, MicroUsd]
+    interruptions_per_node_day: float
+    """Of its spot nodes; a prior."""
 
     def price(self, zone: str, capacity_type: CapacityType) -> Price | None:
-        """Price in ``zone`` (a zone id such as ``use1-az4``; others get the region's). Reserved: unknown."""
+        """Price in ``zone`` (a zone id such as ``use1-az4``; others get the region's)."""
         if capacity_type is CapacityType.ON_DEMAND:
             return self.on_demand
-        if capacity_type is CapacityType.RESERVED or self.spot is None:
+        if capacity_type is CapacityType.RESERVED:
+            return self.reserved
+        if self.spot is None:
             return None
         micro = self.spot_by_zone.get(zone, self.spot.usd_per_node_hour)
         return Price(usd_per_node_hour=micro, source=self.spot.source, as_of=self.spot.as_of)
@@ -63,6 +68,7 @@ class Catalog:
         accelerators: tuple[Accelerator, ...],
         instances: tuple[Instance, ...],
         calibrations: tuple[Calibration, ...],
+        interruptions: Interruptions,
     ) -> None:
         self._models = {model.name: model for model in models}
         self._accelerators = {accelerator.name: accelerator for accelerator in accelerators}
@@ -73,6 +79,14 @@ class Catalog:
         for instance in instances:
             self._instances.setdefault(instance.instance_type, []).append(instance)
         self.calibrations = calibrations
+        self._interruptions = interruptions
+        self._own_prices: tuple[OwnPrice, ...] = ()
+
+    def with_prices(self, own: tuple[OwnPrice, ...]) -> Catalog:
+        """The same facts with prices of one's own, which come before the shipped ones."""
+        changed = copy(self)
+        changed._own_prices = own
+        return changed
 
     @property
     def models(self) -> tuple[ModelSpec, ...]:
@@ -100,43 +114,60 @@ class Catalog:
         return next((item for item in self._instances.get(instance_type, ()) if item.region == region), None)
 
     def price(self, instance_type: str, zone_or_region: str, capacity_type: CapacityType) -> Price | None:
-        """List price of a node, or None where the shipped list has none."""
+        """What a node costs: by one's own prices, else by the shipped list; None where neither names it."""
+        place = zone_or_region.lower()
+        own = best(self._own_prices, instance_type, (place, region_of(place)), capacity_type)
         instance = self.instance(instance_type, zone_or_region)
-        return None if instance is None else instance.price(zone_or_region, capacity_type)
+        return own or (None if instance is None else instance.price(zone_or_region, capacity_type))
+
+    def interruptions_per_node_day(self, instance_type: str, zone_or_region: str, capacity_type: CapacityType) -> float:
+        """How often a node is taken back, as a prior: of this type there, else of spot nodes nobody knows about."""
+        if capacity_type is not CapacityType.SPOT:
+            return 0.0
+        instance = self.instance(instance_type, zone_or_region)
+        return self._interruptions.unknown if instance is None else instance.interruptions_per_node_day
 
     def default_offerings(self) -> tuple[Offering, ...]:
-        """What ``plan`` chooses from when nobody names pools: the shipped list, on demand and spot."""
-        return tuple(_offerings(self.instances, self._accelerators))
+        """What ``plan`` chooses from when nobody names pools: what is listed, on demand and spot.
+
+        Reserved nodes are somebody's: only a pool has them.
+        """
+        kinds = (CapacityType.ON_DEMAND, CapacityType.SPOT)
+        offered = (self._offering(instance, kind) for instance in self.instances for kind in kinds)
+        return tuple(offering for offering in offered if offering is not None)
+
+    def _offering(self, instance: Instance, capacity_type: CapacityType) -> Offering | None:
+        price = self.price(instance.instance_type, instance.region, capacity_type)
+        if price is None:
+            return None
+        suffix = "-spot" if capacity_type is CapacityType.SPOT else ""
+        name = f"{instance.cloud}-{instance.region}-{instance.instance_type}{suffix}"
+        return Offering(
+            pool=name.lower().replace("_", "-").replace(".", "-").replace("+", "-"),
+            accelerator=instance.accelerator,
+            gpus_per_node=instance.accelerators,
+            capacity_type=capacity_type,
+            price=price,
+            max_nodes=DEFAULT_MAX_NODES,
+            free_gpus_by_node=(),
+            intra_node=self._accelerators[instance.accelerator].intra_node,
+            inter_node=instance.inter_node,
+            zone=instance.region,
+            interruptions_per_node_day=self.interruptions_per_node_day(
+                instance.instance_type, instance.region, capacity_type
+            ),
+            startup_s=DEFAULT_STARTUP_S,
+        )
 
     def price_sources(self) -> tuple[str, ...]:
-        """Where the shipped prices come from, each with its date."""
-        prices = [price for item in self.instances for price in (item.on_demand, item.spot) if price is not None]
-        return tuple(sorted({f"{price.source} ({price.as_of.isoformat()})" for price in prices}))
+        """Where prices come from, one's own first, each with its date."""
+        shipped = [price for item in self.instances for price in (item.on_demand, item.spot) if price is not None]
+        own = [item.price for item in self._own_prices]
+        return (*_dated(own), *(line for line in _dated(shipped) if line not in _dated(own)))
 
 
-def _offerings(instances: tuple[Instance, ...], accelerators: Mapping[str, Accelerator]) -> Iterator[Offering]:
-    for instance in instances:
-        for capacity_type in (CapacityType.ON_DEMAND, CapacityType.SPOT):
-            price = instance.price("", capacity_type)
-            if price is None:
-                continue
-            is_spot = capacity_type is CapacityType.SPOT
-            suffix = "-spot" if is_spot else ""
-            name = f"{instance.cloud}-{instance.region}-{instance.instance_type}{suffix}"
-            yield Offering(
-                pool=name.lower().replace("_", "-").replace(".", "-").replace("+", "-"),
-                accelerator=instance.accelerator,
-                gpus_per_node=instance.accelerators,
-                capacity_type=capacity_type,
-                price=price,
-                max_nodes=DEFAULT_MAX_NODES,
-                free_gpus_by_node=(),
-                intra_node=accelerators[instance.accelerator].intra_node,
-                inter_node=instance.inter_node,
-                zone=instance.region,
-                interruptions_per_node_day=DEFAULT_SPOT_INTERRUPTIONS_PER_NODE_DAY if is_spot else 0.0,
-                startup_s=DEFAULT_STARTUP_S,
-            )
+def _dated(prices: list[Price]) -> list[str]:
+    return sorted({f"{price.source} ({price.as_of.isoformat()})" for price in prices})
 
 
 _ZONE_ID_REGIONS = {"use1": "us-east-1", "use2": "us-east-2", "usw1": "us-west-1", "usw2": "us-west-2"}
@@ -167,7 +198,8 @@ def parse(
     problems: list[str] = []
     model_rows = catalog_rows.models(models, problems)
     accelerator_rows = catalog_rows.accelerators(accelerators, problems)
-    instance_rows = [Instance(**row) for row in catalog_rows.instances(prices, problems)]
+    interruptions = catalog_rows.interruptions(prices, problems)
+    instance_rows = [Instance(**row) for row in catalog_rows.instances(prices, interruptions, problems)]
     calibration_rows = catalog_rows.calibrations(calibrations, problems)
     problems += catalog_check.problems(model_rows, accelerator_rows, calibration_rows)
     names = {accelerator.name for accelerator in accelerator_rows}
@@ -178,7 +210,9 @@ def parse(
     ]
     if problems:
         raise CatalogError(tuple(problems))
-    return Catalog(tuple(model_rows), tuple(accelerator_rows), tuple(instance_rows), tuple(calibration_rows))
+    return Catalog(
+        tuple(model_rows), tuple(accelerator_rows), tuple(instance_rows), tuple(calibration_rows), interruptions
+    )
 
 
 @cache

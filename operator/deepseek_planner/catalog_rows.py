@@ -61,6 +61,24 @@ class Calibration:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class Interruptions:
+    """How often spot nodes are taken back, per node and day, by the band in which their cloud puts them."""
+
+    per_node_day: Mapping[str, float]
+    unknown: float
+    """Of nodes in no band."""
+    source: str
+    as_of: date
+
+    def of(self, raw: Mapping[str, Any]) -> float:
+        """Of the instance of one row; raises ValueError for a band that the table lacks."""
+        band = raw.get("interruption")
+        if band is not None and band not in self.per_node_day:
+            raise ValueError(f"interruption {band!r} is not in [interruptions] per_node_day")
+        return self.unknown if band is None else self.per_node_day[band]
+
+
 ATTENTIONS: Mapping[str, type[LatentAttention] | type[GroupedAttention] | type[CompressedAttention]] = {
     "latent": LatentAttention,
     "grouped": GroupedAttention,
@@ -83,7 +101,21 @@ def calibrations(table: Table, problems: list[str]) -> list[Calibration]:
     return _rows(table, "calibrations", "name", _calibration, problems)
 
 
-def instances(table: Table, problems: list[str]) -> list[Row]:
+def interruptions(table: Table, problems: list[str]) -> Interruptions:
+    """The table ``[interruptions]``."""
+    raw = table.get("interruptions")
+    try:
+        assert isinstance(raw, Mapping)
+        per_day = {str(band): float(value) for band, value in raw["per_node_day"].items()}
+        return Interruptions(per_day, per_day[raw["unknown"]], str(raw["source"]), raw["as_of"])
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        problems.append(
+            f"prices: [interruptions]: {_text(error) or 'missing'}; it holds per_node_day, unknown, source, as_of"
+        )
+        return Interruptions({}, 0.0, "", date.min)
+
+
+def instances(table: Table, interruptions: Interruptions, problems: list[str]) -> list[Row]:
     """Fields of instances, flattened over regions."""
     sources = table.get("sources", {})
     assert isinstance(sources, Mapping)
@@ -94,7 +126,7 @@ def instances(table: Table, problems: list[str]) -> list[Row]:
         for raw in region.get("instances", []):
             where = f"prices: {region.get('region', '?')} {raw.get('type', '?')}"
             try:
-                found.append(_instance(raw, region, sources))
+                found.append(_instance(raw, region, sources) | {"interruptions_per_node_day": interruptions.of(raw)})
             except (KeyError, TypeError, ValueError) as error:
                 problems.append(f"{where}: {_text(error)}")
     return found
@@ -188,6 +220,7 @@ def _instance(raw: Mapping[str, Any], region: Mapping[str, Any], sources: Mappin
         "inter_node": InterNode(raw["inter_node"]),
         "on_demand": price("on_demand"),
         "spot": price("spot"),
+        "reserved": price("reserved"),
         "spot_by_zone": {zone: micro_usd(value) for zone, value in raw.get("spot_by_zone", {}).items()},
     }
 

@@ -105,6 +105,44 @@ def test_zone_names_of_other_clouds_lead_to_their_region() -> None:
     assert facts.price("Standard_ND96isr_H100_v5", "eastus-2", CapacityType.ON_DEMAND) is not None
 
 
+@pytest.mark.parametrize(
+    ("instance", "place", "per_day"),
+    [
+        ("p5en.48xlarge", "us-east-1a", 0.46),  # below 5 %
+        ("p5.48xlarge", "us-west-2", 1.4),  # 5 to 10 %
+        ("p3.2xlarge", "us-east-1", 5.5),  # above 20 %
+        ("a3-highgpu-8g", "us-central1-a", 2.3),  # nobody says
+        ("our-own-box", "", 2.3),
+    ],
+)
+def test_interruptions_are_those_of_the_type_and_region_or_of_the_middle(
+    instance: str, place: str, per_day: float
+) -> None:
+    facts = catalog.load()
+
+    assert facts.interruptions_per_node_day(instance, place, CapacityType.SPOT) == per_day
+    assert facts.interruptions_per_node_day(instance, place, CapacityType.ON_DEMAND) == 0.0
+
+
+def test_what_is_offered_carries_its_interruptions() -> None:
+    by_name = {item.pool: item.interruptions_per_node_day for item in catalog.load().default_offerings()}
+
+    assert by_name["aws-us-east-1-p5en-48xlarge-spot"] == 0.46
+    assert by_name["aws-us-east-1-p5en-48xlarge"] == 0.0
+
+
+def test_committed_prices_are_known_where_a_list_names_them_and_lie_between_the_others() -> None:
+    reserved = [item for item in catalog.load().instances if item.reserved]
+
+    assert {item.cloud for item in reserved} == {"gcp"}
+    for item in reserved:
+        assert item.on_demand is not None
+        assert item.reserved is not None
+        assert item.on_demand.usd_per_node_hour / 2 < item.reserved.usd_per_node_hour < item.on_demand.usd_per_node_hour
+        assert item.price("", CapacityType.RESERVED) == item.reserved
+    assert not any(item.capacity_type is CapacityType.RESERVED for item in catalog.load().default_offerings())
+
+
 def test_spot_is_below_on_demand_everywhere() -> None:
     dear = [
         item.instance_type
@@ -141,6 +179,7 @@ def test_every_contradiction_is_reported_at_once() -> None:
     accelerators["accelerators"][2]["memory_gb"] = 0
     prices["regions"][0]["instances"][0]["source"] = "hearsay"
     prices["regions"][0]["instances"][1]["accelerator"] = "tpu"
+    prices["regions"][0]["instances"][2]["interruption"] = "often"
     calibration["calibrations"][0]["layer_s"] = -1.0
 
     with pytest.raises(CatalogError) as caught:
@@ -157,9 +196,18 @@ def test_every_contradiction_is_reported_at_once() -> None:
         "l4: memory_gb must be above 0",
         "source 'hearsay' is not in [sources]",
         "accelerator 'tpu' is not in accelerators.toml",
+        "interruption 'often' is not in [interruptions] per_node_day",
         "coefficients must not be negative",
     ):
         assert expected in text
+
+
+def test_a_price_list_without_interruptions_is_refused() -> None:
+    models, accelerators, prices, calibration = tables()
+    del prices["interruptions"]
+
+    with pytest.raises(CatalogError, match=r"prices: \[interruptions\]"):
+        catalog.parse(models, accelerators, prices, calibration)
 
 
 @pytest.mark.parametrize("table", ["models", "accelerators"])
