@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from deepseek_planner.plan import Alternative, DeploymentPlan, Placement, Prediction, Rejection, RejectionReason
+from deepseek_planner.hardware import CapacityType
+from deepseek_planner.plan import (
+    Alternative,
+    DeploymentPlan,
+    Placement,
+    Prediction,
+    Rejection,
+    RejectionReason,
+    Shortage,
+)
 from deepseek_planner.units import MicroUsd, format_usd
 
 MOST_ALTERNATIVES = 5
 MOST_REJECTIONS = 10
+MOST_WARNINGS = 5
+MOST_LOST_TO = 5
 LONGEST_MESSAGE = 256
 
 _IN_ORDER: tuple[tuple[RejectionReason, ...], ...] = (
@@ -29,8 +41,10 @@ _IN_ORDER: tuple[tuple[RejectionReason, ...], ...] = (
     (RejectionReason.TOO_MANY_REPLICAS,),
     (RejectionReason.NOT_ENOUGH_NODES,),
     (RejectionReason.SPOT_SHARE,),
+    (RejectionReason.SPOT_RISK,),
     (RejectionReason.OVER_BUDGET,),
     (RejectionReason.OVER_COST_PER_TOKEN,),
+    (RejectionReason.CLUSTER_BUDGET,),
 )
 STAGES: Mapping[RejectionReason, int] = {reason: stage for stage, same in enumerate(_IN_ORDER) for reason in same}
 """How far an alternative got, least first: the one that got furthest says most about what is missing."""
@@ -46,6 +60,7 @@ def plan_document(planned: DeploymentPlan) -> dict[str, Any]:
             "usdPerHour": format_usd(planned.usd_per_hour),
             "usdPerMillionTokens": format_usd(planned.usd_per_million_tokens),
         }
+        document |= _risk(planned)
     document |= {
         "demandSource": planned.demand_source,
         "requestsPerMinute": round(planned.planned_requests_per_min),
@@ -65,8 +80,41 @@ def plan_document(planned: DeploymentPlan) -> dict[str, Any]:
     document["rejections"] = [
         {"name": item.name, "reason": str(item.reason), "message": message(item)} for item in summary(planned)
     ]
+    if planned.shortage is not None:
+        document["shortage"] = _shortage(planned.shortage)
+    if planned.warnings:
+        document["warnings"] = [warning[:LONGEST_MESSAGE] for warning in planned.warnings[:MOST_WARNINGS]]
     if planned.smallest_change:
         document["smallestChange"] = planned.smallest_change[:LONGEST_MESSAGE]
+    return document
+
+
+def _risk(planned: DeploymentPlan) -> Mapping[str, Any]:
+    """What interruptions of spot nodes do to the plan, where it uses some."""
+    if not uses_spot(planned):
+        return {}
+    found = {}
+    if planned.expected_usd_per_hour is not None:
+        found["expectedUSDPerHour"] = format_usd(planned.expected_usd_per_hour)
+    if planned.availability_percent is not None:
+        found["availabilityPercent"] = percent(planned.availability_percent)
+    return found
+
+
+def uses_spot(planned: DeploymentPlan) -> bool:
+    """Whether any of the replicas can be taken back."""
+    return any(item.capacity_type is CapacityType.SPOT for item in planned.placements)
+
+
+def percent(value: float) -> str:
+    """``99.2``, ``99.97``, ``100``: rounded down, so that 100 means always."""
+    return f"{math.floor(value * 100 + 1e-9) / 100:.2f}".rstrip("0").rstrip(".")
+
+
+def _shortage(shortage: Shortage) -> Mapping[str, Any]:
+    document: dict[str, Any] = {"servedPercent": shortage.served_percent, "shortOf": shortage.short_of}
+    if shortage.lost_to:
+        document["lostTo"] = [str(key) for key in shortage.lost_to[:MOST_LOST_TO]]
     return document
 
 
@@ -94,6 +142,14 @@ def summary(planned: DeploymentPlan, most: int = MOST_REJECTIONS) -> tuple[Rejec
     told = [line for line in lines if line.reason is not RejectionReason.NOT_ALLOWED]
     told.sort(key=lambda line: (-STAGES[line.reason], line.accelerator))
     return (*told, *_ruled_out(ruled_out))[:most]
+
+
+def nearest(rejections: Sequence[Rejection]) -> tuple[Rejection, ...]:
+    """Of rejections for one reason, the nearest miss of each accelerator; by accelerator."""
+    by_accelerator: dict[str, list[Rejection]] = {}
+    for rejection in rejections:
+        by_accelerator.setdefault(rejection.accelerator, []).append(rejection)
+    return tuple(max(by_accelerator[name], key=_distance) for name in sorted(by_accelerator))
 
 
 def _ruled_out(lines: Sequence[Rejection]) -> list[Rejection]:
@@ -158,7 +214,7 @@ def _predicted(prediction: Prediction) -> Mapping[str, Any]:
 
 def _placement(placement: Placement) -> dict[str, Any]:
     shape = placement.shape
-    return {
+    document: dict[str, Any] = {
         "name": shape.name,
         "accelerator": shape.accelerator,
         "precision": str(shape.precision),
@@ -173,6 +229,12 @@ def _placement(placement: Placement) -> dict[str, Any]:
         "sharePercent": placement.share_percent,
         "usdPerHour": format_usd(MicroUsd(placement.usd_per_hour)),
     }
+    if placement.model:
+        document["model"] = placement.model
+    if placement.input_tokens is not None:
+        above, up_to = placement.input_tokens
+        document["inputTokens"] = {"above": above, "upTo": up_to}
+    return document
 
 
 def duration(seconds: float) -> str:

@@ -6,16 +6,18 @@ each (:mod:`fleets`); a mix of shapes will be one more kind of fleet that :func:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from deepseek_planner import cost, eligibility, remedy
+from deepseek_planner.candidates import Bought, Load, Weighed, candidates
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.digest import digest
-from deepseek_planner.fleets import Fleet, Market, fleets, over_budget, placements
+from deepseek_planner.fleets import Fleet, Market, fleets, over_budget, placements, served_requests_per_min
 from deepseek_planner.forecast import planned_requests_per_min
 from deepseek_planner.hardware import CapacityType, Offering
-from deepseek_planner.options import Gate, Known, Wiring, options, request, slowest
+from deepseek_planner.options import Gate, Known, Option, Request, Wiring, options, request, slowest
 from deepseek_planner.performance import Batch
 from deepseek_planner.plan import (
     Alternative,
@@ -30,6 +32,7 @@ from deepseek_planner.plan import (
     Shape,
     Snapshot,
 )
+from deepseek_planner.service import lengths
 from deepseek_planner.supply import Supply
 from deepseek_planner.units import MicroUsd
 
@@ -41,6 +44,8 @@ class Outcome:
     fleets: tuple[Fleet, ...]
     """Feasible ones, best first."""
     rejections: tuple[Rejection, ...]
+    weighed: tuple[Weighed, ...]
+    """Every shape once, where alternatives are explained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +55,17 @@ class World:
     catalog: Catalog
     offerings: tuple[Offering, ...]
     market: Market
+    explains: bool
+    """Whether every alternative is kept, with its dollars: it takes longer."""
 
 
-def plan(snapshot: Snapshot, catalog: Catalog, policy: Policy) -> Plan:
-    """Plans of all deployments. Same snapshot, same plan, whatever the order of what is in it."""
+def plan(snapshot: Snapshot, catalog: Catalog, policy: Policy, *, explains: bool = False) -> Plan:
+    """Plans of all deployments. Same snapshot, same plan, whatever the order of what is in it.
+
+    With ``explains`` each holds its candidates: all that was weighed, in dollars.
+    """
     offerings = tuple(sorted(snapshot.offerings, key=lambda offering: offering.pool))
-    world = World(catalog, offerings, Market(snapshot, policy, Supply(offerings)))
+    world = World(catalog, offerings, Market(snapshot, policy, Supply(offerings)), explains)
     # What no plan will change keeps what it holds, whatever its priority: a resource that cannot be read, a paused one.
     known = {deployment.key for deployment in snapshot.deployments}
     _keep(world, (group for group in snapshot.fleet.groups if group.key not in known))
@@ -107,12 +117,21 @@ def _deployment(world: World, deployment: DeploymentInput) -> DeploymentPlan:
             placements=placements(best),
             usd_per_hour=best.usd_per_hour,
             usd_per_million_tokens=best.usd_per_million_tokens,
-            prediction=_prediction(best, rate),
+            prediction=_prediction(best.option, best.replicas, rate),
             alternatives=tuple(_alternatives(outcome.fleets)),
         )
     if deployment.paused or not outcome.fleets:
         _keep(world, world.market.snapshot.fleet.of(deployment.key))
+    if world.explains:
+        load = _load(deployment, rate)
+        found = candidates(outcome.weighed, load, planned.placements, model=deployment.model)
+        planned = replace(planned, candidates=found)
     return replace(planned, digest=digest(planned))
+
+
+def _load(deployment: DeploymentInput, rate: float) -> Load:
+    demand = lengths(deployment.demand, deployment.measured)
+    return Load(rate, served_requests_per_min(deployment), demand.input_mean, demand.output_mean)
 
 
 def _best(outcome: Outcome) -> tuple[MicroUsd, MicroUsd, int] | None:
@@ -134,18 +153,66 @@ def find(world: World, deployment: DeploymentInput) -> Outcome:
         by_wiring.setdefault(wiring, []).append(offering)
     feasible: list[Fleet] = []
     known: Known = {}
+    weighed: dict[Shape, Weighed] = {}
     for wiring, offerings in by_wiring.items():
         gate = _gate(deployment, [item for item in usable if item.accelerator == wiring.accelerator])
         multi_node = world.market.snapshot.multi_node
         found, refused = options(asked, wiring, world.catalog, multi_node=multi_node, gate=gate, known=known)
-        rejections += [_priced(item, shape, offerings) for item, shape in refused]
+        priced = [(_priced(item, shape, offerings), shape) for item, shape in refused]
+        rejections += [item for item, _ in priced]
         for option in found:
-            for outcome in fleets(world.market, asked, option, offerings, rate):
-                if isinstance(outcome, Fleet):
-                    feasible.append(outcome)
-                else:
-                    rejections.append(_priced(outcome, option.shape, offerings))
-    return Outcome(tuple(sorted(feasible, key=lambda fleet: fleet.order)), tuple(_distinct(rejections)))
+            outcomes = list(fleets(world.market, asked, option, offerings, rate))
+            works = [item for item in outcomes if isinstance(item, Fleet)]
+            refusals = [_priced(item, option.shape, offerings) for item in outcomes if isinstance(item, Rejection)]
+            feasible += works
+            rejections += refusals
+            if world.explains:
+                _note(weighed, _weighed(world, asked, option, offerings, rate, works=works, refusals=refusals))
+        if world.explains:
+            for item, shape in priced:
+                if shape is not None:
+                    _note(weighed, Weighed(asked.model, shape, (), None, item))
+    ordered = sorted(feasible, key=lambda fleet: fleet.order)
+    return Outcome(tuple(ordered), tuple(_distinct(rejections)), tuple(weighed.values()))
+
+
+def _note(weighed: dict[Shape, Weighed], new: Weighed) -> None:
+    """Keep the best that is known of a shape: pools of other nodes offer it again."""
+    old = weighed.get(new.shape)
+    if old is None or _merit(new) > _merit(old):
+        weighed[new.shape] = new
+
+
+def _merit(weighed: Weighed) -> tuple[bool, bool, int]:
+    dollars = sum(part.expected_usd_per_hour for part in weighed.bought)
+    return weighed.rejection is None, weighed.prediction is not None, -dollars
+
+
+def _weighed(
+    world: World,
+    asked: Request,
+    option: Option,
+    offerings: list[Offering],
+    rate: float,
+    *,
+    works: list[Fleet],
+    refusals: list[Rejection],
+) -> Weighed:
+    """The option alone: its cheapest fleet, or what it would have been."""
+    if not works:
+        whole = max(1, math.ceil(rate / 60 / option.capacity.rate_per_s - 1e-9))
+        hourly = MicroUsd(whole * min(cost.usd_per_replica_hour(item, option.shape) for item in offerings))
+        would = Bought("", None, whole, hourly, hourly)
+        return Weighed(asked.model, option.shape, (would,), _prediction(option, whole, rate), refusals[0])
+    best = min(works, key=lambda fleet: fleet.order)
+    start = world.market.policy.engine_start_s
+    bought = []
+    for offering, count in best.parts:
+        hourly = MicroUsd(count * cost.usd_per_replica_hour(offering, option.shape))
+        overhead = cost.spot_overhead(offering, option.shape, engine_start_s=start)
+        expected = cost.expected_usd_per_hour(hourly, overhead)
+        bought.append(Bought(offering.pool, offering.capacity_type, count, hourly, expected))
+    return Weighed(asked.model, option.shape, tuple(bought), _prediction(option, best.replicas, rate), None)
 
 
 def _gate(deployment: DeploymentInput, offerings: list[Offering]) -> Gate:
@@ -185,11 +252,10 @@ def _distinct(rejections: Iterable[Rejection]) -> list[Rejection]:
     return [unique[key] for key in sorted(unique)]
 
 
-def _prediction(fleet: Fleet, rate: float) -> Prediction:
-    option = fleet.option
-    per_replica = rate / 60 / fleet.replicas
+def _prediction(option: Option, replicas: int, rate: float) -> Prediction:
+    per_replica = rate / 60 / replicas
     service = option.replica.at_rate(min(per_replica, option.capacity.rate_per_s)) or option.capacity
-    capacity = option.capacity.rate_per_s * fleet.replicas
+    capacity = option.capacity.rate_per_s * replicas
     demand = option.replica.demand
     running = service.rate_per_s * demand.output_mean * service.time_per_output_token_s
     return Prediction(

@@ -58,6 +58,13 @@ class PredictedService(Resource):
     margin_percent: Whole | None = Field(default=None, description="Added to latencies before they are compared.")
 
 
+class PromptLengths(Resource):
+    """A range of prompt lengths."""
+
+    above: Whole | None = Field(default=None, description="Longer than so many tokens.")
+    up_to: Whole | None = Field(default=None, description="At most so many tokens.")
+
+
 class PlacementStatus(Resource):
     """Replicas of one shape on one pool."""
 
@@ -74,6 +81,10 @@ class PlacementStatus(Resource):
     replicas: Whole | None = Field(default=None, description="How many.")
     share_percent: Whole | None = Field(default=None, description="Share of the traffic.")
     usd_per_hour: Short | None = Field(default=None, description="Dollars per hour of all its replicas.")
+    model: Label = Field(default="", description="The variant that serves here; empty: the deployment's own model.")
+    input_tokens: PromptLengths | None = Field(
+        default=None, description="Prompts that are sent here, where requests are routed by length."
+    )
 
 
 class AlternativeStatus(Resource):
@@ -93,6 +104,18 @@ class RejectionStatus(Resource):
     message: Text = Field(default="", description="Why, with the numbers, and what would have passed.")
 
 
+class ShortageStatus(Resource):
+    """Why the deployment gets less than it asked for."""
+
+    served_percent: Whole | None = Field(default=None, description="Of the planned rate.")
+    short_of: Annotated[str, MaxLen(253)] | None = Field(
+        default=None, description="A pool, or budget for the limit of the whole cluster."
+    )
+    lost_to: Annotated[tuple[Annotated[str, MaxLen(317)], ...], MaxLen(5)] | None = Field(
+        default=None, description="Deployments that come first, by priority."
+    )
+
+
 class PlanStatus(Resource):
     """What should run, what it costs, and why every alternative was refused."""
 
@@ -100,6 +123,12 @@ class PlanStatus(Resource):
     usd_per_hour: Short | None = Field(default=None, description="Dollars per hour.")
     usd_per_million_tokens: Short | None = Field(
         default=None, description="Dollars per million tokens at the expected load."
+    )
+    expected_usd_per_hour: Short | None = Field(
+        default=None, description="Dollars per hour with what interruptions of spot nodes lose."
+    )
+    availability_percent: Short | None = Field(
+        default=None, description="Chance that the planned rate is carried at a random moment, spot losses considered."
     )
     demand_source: Short | None = Field(default=None, description="Whether the load was declared or measured.")
     requests_per_minute: Whole | None = Field(default=None, description="Requests per minute that it was made for.")
@@ -113,11 +142,15 @@ class PlanStatus(Resource):
     rejections: Annotated[tuple[RejectionStatus, ...], MaxLen(10)] | None = Field(
         default=None, description="What was refused, and why."
     )
+    shortage: ShortageStatus | None = Field(default=None, description="Why it gets less than it asked for.")
+    warnings: Annotated[tuple[Text, ...], MaxLen(5)] | None = Field(
+        default=None, description="What to know before trusting the plan."
+    )
     smallest_change: LongText | None = Field(
         default=None, description="Where nothing is feasible: what would make it so."
     )
 
-    map_keys: ClassVar[dict[str, tuple[str, ...]]] = {"placements": ("name", "pool", "capacityType")}
+    map_keys: ClassVar[dict[str, tuple[str, ...]]] = {"placements": ("name", "pool", "capacityType", "model")}
 
 
 class ActualService(Resource):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,9 @@ if TYPE_CHECKING:  # what is slow to import is imported where it is used
     from deepseek_planner.catalog import Catalog
     from deepseek_planner.errors import Problem
     from deepseek_planner.hardware import Offering
-    from deepseek_planner.plan import DeploymentInput
+    from deepseek_planner.matrix import Row
+    from deepseek_planner.models import ModelSpec
+    from deepseek_planner.plan import DeploymentInput, DeploymentKey, DeploymentPlan, Policy, Snapshot
 
 DONE, BAD_INPUT, NO_FEASIBLE_PLAN = 0, 2, 3
 
@@ -37,55 +40,146 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=Path,
         help="AcceleratorPools and Nodes to choose from (default: the price list)",
     )
-    parser.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table", help="default: table")
+    parser.add_argument(
+        "-o", "--output", choices=("table", "json", "yaml", "html"), default="table", help="default: table"
+    )
+    parser.add_argument(
+        "--explain", action="store_true", help="with the table: every alternative in dollars, and what precision costs"
+    )
+    parser.add_argument(
+        "--routing",
+        choices=("even", "by-length"),
+        default="even",
+        help="even: all replicas get the same share, as a Kubernetes Service gives it; by-length: a router in front "
+        "sends short and long prompts to different shapes, which can be cheaper (default: even)",
+    )
+    parser.add_argument(
+        "--max-usd-per-hour", metavar="USD", help="limit of all deployments together, beside their own (default: none)"
+    )
     parser.add_argument("--multi-node", action="store_true", help="allow replicas over several nodes (LeaderWorkerSet)")
     parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Plan and print; returns the exit code."""
+def run(args: argparse.Namespace, now: datetime | None = None) -> int:
+    """Plan and print; returns the exit code. ``now`` (default: the clock's) dates prices."""
+    from datetime import UTC, datetime  # noqa: PLC0415
+
     from deepseek_planner.errors import InputError  # noqa: PLC0415
 
     try:
-        return _run(args)
+        return _run(args, now or datetime.now(UTC))
     except InputError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         return BAD_INPUT
 
 
-def _run(args: argparse.Namespace) -> int:
-    from datetime import UTC, datetime  # noqa: PLC0415
-
-    from deepseek_operator.cli import screens  # noqa: PLC0415
+def _run(args: argparse.Namespace, now: datetime) -> int:
     from deepseek_planner import catalog as catalogs  # noqa: PLC0415
     from deepseek_planner.errors import InputError  # noqa: PLC0415
     from deepseek_planner.explain import plan_document  # noqa: PLC0415
-    from deepseek_planner.plan import Policy, Snapshot  # noqa: PLC0415
+    from deepseek_planner.plan import Snapshot  # noqa: PLC0415
     from deepseek_planner.search import plan  # noqa: PLC0415
 
-    catalog, now = catalogs.load(), datetime.now(UTC)
+    catalog = catalogs.load()
     problems: list[Problem] = []
     deployments = _deployments(args.file, catalog, problems)
     offerings = catalog.default_offerings()
     if args.pools is not None:
         offerings = _offerings(args.pools, catalog, now, problems)
+    policy = _policy(args, problems)
     if problems:
         raise InputError(tuple(problems))
     snapshot = Snapshot(now=now, deployments=deployments, offerings=offerings, multi_node=args.multi_node)
-    planned = plan(snapshot, catalog, Policy()).deployments
-    if args.output == "table":
-        by_key = {item.key: item for item in deployments}
-        texts = [screens.plan_screen(by_key[key], item, catalog.model(item.model)) for key, item in planned.items()]
-        sys.stdout.write("\n".join(texts))
-        if args.pools is None:
-            sys.stdout.write("\n" + screens.sources_line(catalog.price_sources()))
-    else:
+    is_explained = args.output == "html" or (args.output == "table" and args.explain)
+    planned = plan(snapshot, catalog, policy, explains=is_explained).deployments
+    if args.output in {"json", "yaml"}:
         documents = [
             {"namespace": key.namespace, "name": key.name, "plan": plan_document(item)} for key, item in planned.items()
         ]
         _write(documents[0]["plan"] if len(documents) == 1 else documents, args.output)
+    else:
+        answer = Answer(snapshot, catalog, policy, planned, is_explained=is_explained)
+        write = _html if args.output == "html" else _table
+        sys.stdout.writelines(write(answer, has_pools=args.pools is not None))
     return DONE if all(item.is_feasible for item in planned.values()) else NO_FEASIBLE_PLAN
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was planned, and from what."""
+
+    snapshot: Snapshot
+    catalog: Catalog
+    policy: Policy
+    planned: Mapping[DeploymentKey, DeploymentPlan]
+    is_explained: bool
+
+    def models(self, asked: DeploymentInput) -> Mapping[str, ModelSpec]:
+        """Its own and its variants, by name."""
+        return {name: self.catalog.model(name) for name in (asked.model, *asked.variants)}
+
+    def matrix(self, asked: DeploymentInput) -> tuple[Row, ...]:
+        """What each precision would cost, the deployment alone on the pools."""
+        from deepseek_planner.matrix import matrix  # noqa: PLC0415
+        from deepseek_planner.plan import Fleet  # noqa: PLC0415
+        from deepseek_planner.search import plan  # noqa: PLC0415
+
+        def alone(changed: DeploymentInput) -> DeploymentPlan:
+            snapshot = replace(self.snapshot, deployments=(changed,), fleet=Fleet())
+            return plan(snapshot, self.catalog, self.policy, explains=True).deployments[changed.key]
+
+        return matrix(asked, self.catalog.model(asked.model), alone)
+
+
+def _policy(args: argparse.Namespace, problems: list[Problem]) -> Policy:
+    from deepseek_planner.errors import Problem  # noqa: PLC0415
+    from deepseek_planner.plan import Policy, Routing  # noqa: PLC0415
+    from deepseek_planner.units import micro_usd  # noqa: PLC0415
+
+    routing = Routing.BY_LENGTH if args.routing == "by-length" else Routing.EVEN
+    if args.max_usd_per_hour is None:
+        return Policy(routing=routing)
+    try:
+        return Policy(routing=routing, max_usd_per_hour=micro_usd(args.max_usd_per_hour))
+    except ValueError:
+        text = args.max_usd_per_hour
+        problems.append(Problem("--max-usd-per-hour", text, "is not an amount of dollars", "write it like 60 or 2.50"))
+        return Policy(routing=routing)
+
+
+def _table(answer: Answer, *, has_pools: bool) -> Iterator[str]:
+    from deepseek_operator.cli import explained, screens  # noqa: PLC0415
+
+    asked = {item.key: item for item in answer.snapshot.deployments}
+    priorities = {key: item.objectives.priority for key, item in asked.items()}
+    for index, (key, planned) in enumerate(answer.planned.items()):
+        yield "\n" if index else ""
+        yield screens.plan_screen(asked[key], planned, answer.models(asked[key]), priorities)
+        if answer.is_explained:
+            yield explained.candidates_screen(planned, asked[key].model)
+            yield explained.matrix_screen(answer.matrix(asked[key]))
+    if not has_pools:
+        yield "\n" + screens.sources_line(answer.catalog.price_sources())
+
+
+def _html(answer: Answer, *, has_pools: bool) -> Iterator[str]:
+    from deepseek_operator.cli.page import Report, page  # noqa: PLC0415
+
+    asked = {item.key: item for item in answer.snapshot.deployments}
+    reports = [
+        Report(
+            asked=asked[key],
+            planned=planned,
+            models=answer.models(asked[key]),
+            priorities={each.key: each.objectives.priority for each in asked.values()},
+            matrix=answer.matrix(asked[key]),
+            offerings=answer.snapshot.offerings,
+            name=f"d{number}",
+        )
+        for number, (key, planned) in enumerate(answer.planned.items(), start=1)
+    ]
+    yield page(reports, answer.snapshot.now, has_pools=has_pools)
 
 
 def _deployments(files: Sequence[Path], catalog: Catalog, problems: list[Problem]) -> tuple[DeploymentInput, ...]:
@@ -142,8 +236,6 @@ def _name(obj: Mapping[str, Any]) -> str:
 
 
 def _within(where: str, problem: Problem) -> Problem:
-    from dataclasses import replace  # noqa: PLC0415
-
     return replace(problem, field=f"{where}: {problem.field}")
 
 

@@ -5,12 +5,21 @@ Pure: values in, text out; colours are the caller's, and only for terminals.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from deepseek_planner.demand import LatencyTarget
-from deepseek_planner.explain import alternatives, message, summary
+from deepseek_planner.explain import MOST_LOST_TO, alternatives, message, percent, summary, uses_spot
 from deepseek_planner.models import ModelSpec
-from deepseek_planner.plan import DeploymentInput, DeploymentPlan, Prediction, Rejection, RejectionReason
+from deepseek_planner.plan import (
+    DeploymentInput,
+    DeploymentKey,
+    DeploymentPlan,
+    Placement,
+    Prediction,
+    Rejection,
+    RejectionReason,
+    Shortage,
+)
 from deepseek_planner.units import MicroUsd, format_usd
 
 SAID_BY_MESSAGE = frozenset(
@@ -26,10 +35,22 @@ SAID_BY_MESSAGE = frozenset(
 CAPACITY = {"Spot": "spot", "OnDemand": "on-demand", "Reserved": "reserved"}
 
 
-def plan_screen(asked: DeploymentInput, planned: DeploymentPlan, model: ModelSpec) -> str:
-    """One deployment: what was asked, what was chosen, what also works, what was refused and why."""
+def plan_screen(
+    asked: DeploymentInput,
+    planned: DeploymentPlan,
+    models: Mapping[str, ModelSpec],
+    priorities: Mapping[DeploymentKey, int],
+) -> str:
+    """One deployment: what was asked, what was chosen, what also works, what was refused and why.
+
+    ``models`` by name: its own and its variants; ``priorities`` of every deployment that was planned with it.
+    """
     lines = [_asked(asked), ""]
-    lines += _chosen(planned, model) if planned.is_feasible else _infeasible(planned)
+    lines += _chosen(asked, planned, models) if planned.is_feasible else _infeasible(planned)
+    if planned.shortage is not None:
+        lines.append(f"  short    {shortage(planned.shortage, priorities)}")
+    lines += [f"  warning  {warning}" for warning in planned.warnings]
+    lines.append("")
     if planned.alternatives:
         lines += _alternatives(planned)
     refused = summary(planned)
@@ -43,7 +64,7 @@ def plan_screen(asked: DeploymentInput, planned: DeploymentPlan, model: ModelSpe
 def _refusal(rejection: Rejection) -> str:
     """The message; with the reason before it where the message does not say it already."""
     text = message(rejection)
-    return text if rejection.reason in SAID_BY_MESSAGE else f"{_spaced(str(rejection.reason))}: {text}"
+    return text if rejection.reason in SAID_BY_MESSAGE else f"{spaced(str(rejection.reason))}: {text}"
 
 
 def _asked(asked: DeploymentInput) -> str:
@@ -61,22 +82,59 @@ def _asked(asked: DeploymentInput) -> str:
     return f"{asked.key.name}: " + " · ".join([*parts, money])
 
 
-def _chosen(planned: DeploymentPlan, model: ModelSpec) -> Iterator[str]:
+def _chosen(asked: DeploymentInput, planned: DeploymentPlan, models: Mapping[str, ModelSpec]) -> Iterator[str]:
     assert planned.prediction is not None
     yield (
         f"  chosen   ${format_usd(planned.usd_per_hour)}/h   ${format_usd(planned.usd_per_million_tokens)}/M   "
         + _prediction(planned.prediction)
     )
-    names = [f"{item.replicas} x {item.shape.name}" for item in planned.placements]
+    names = [_placement(item) for item in planned.placements]
     kinds = [CAPACITY[str(item.capacity_type)] for item in planned.placements]
     width, kind_width = max(map(len, names)), max(map(len, kinds))
     for item, name, kind in zip(planned.placements, names, kinds, strict=True):
-        money = f"${format_usd(item.usd_per_hour)}/h"
-        yield f"  {item.share_percent:>3} %  {name:<{width}}  {kind:<{kind_width}}  {money}  {item.pool}"
-    quality = model.quality_in(planned.placements[0].shape.precision)
-    yield f"         quality loss: {quality.loss}" + (f" ({quality.source})" if quality.source else "")
+        where = "  ".join(filter(None, (f"${format_usd(item.usd_per_hour)}/h", item.pool, prompts(item))))
+        yield f"  {item.share_percent:>3} %  {name:<{width}}  {kind:<{kind_width}}  {where}"
+    qualities = {models[item.model or asked.model].quality_in(item.shape.precision) for item in planned.placements}
+    for quality in sorted(qualities, key=lambda each: (each.loss, each.source)):
+        yield f"         quality loss: {quality.loss}" + (f" ({quality.source})" if quality.source else "")
     yield f"         a token's time: {planned.prediction.bottleneck}"
-    yield ""
+    if uses_spot(planned):
+        yield from _risk(planned)
+    if planned.gap_percent > 0:
+        yield f"         at most {planned.gap_percent:.2g} % cheaper could all deployments together be: proven"
+
+
+def _placement(item: Placement) -> str:
+    name = f"{item.replicas} x {item.shape.name}"
+    return f"{name} of {item.model}" if item.model else name
+
+
+def prompts(placement: Placement) -> str:
+    """Which prompts go there; empty where all do."""
+    if placement.input_tokens is None:
+        return ""
+    above, up_to = placement.input_tokens
+    return f"prompts > {above:,} and <= {up_to:,} tokens" if above else f"prompts <= {up_to:,} tokens"
+
+
+def _risk(planned: DeploymentPlan) -> Iterator[str]:
+    parts = []
+    if planned.availability_percent is not None:
+        parts.append(f"carries the planned load {percent(planned.availability_percent)} % of the time")
+    if planned.expected_usd_per_hour is not None:
+        parts.append(f"${format_usd(planned.expected_usd_per_hour)}/h expected with interruptions")
+    if parts:
+        yield "         spot: " + ", ".join(parts)
+
+
+def shortage(short: Shortage, priorities: Mapping[DeploymentKey, int]) -> str:
+    """``serves 60 % of the peak: pool x is short; team-b/docs (priority 10) comes first``."""
+    what = "the cluster's budget" if short.short_of == "budget" else f"pool {short.short_of}"
+    text = f"serves {short.served_percent} % of the planned load: {what} is short"
+    first = [f"{key} (priority {priorities[key]})" if key in priorities else str(key) for key in short.lost_to]
+    if first:
+        text += f"; {', '.join(first[:MOST_LOST_TO])} {'come' if len(first) > 1 else 'comes'} first"
+    return text
 
 
 def _prediction(prediction: Prediction) -> str:
@@ -84,7 +142,7 @@ def _prediction(prediction: Prediction) -> str:
         f"TTFT p{prediction.time_to_first_token_percentile} {latency(prediction.time_to_first_token_s)}   "
         f"TPOT p{prediction.time_per_output_token_percentile} {latency(prediction.time_per_output_token_s)}   "
         f"util {prediction.utilization_percent:.0f} %   "
-        f"margin {prediction.margin_percent} % ({_spaced(str(prediction.confidence))})"
+        f"margin {prediction.margin_percent} % ({spaced(str(prediction.confidence))})"
     )
 
 
@@ -92,7 +150,6 @@ def _infeasible(planned: DeploymentPlan) -> Iterator[str]:
     yield "  no feasible plan"
     if planned.smallest_change:
         yield f"  would be feasible with: {planned.smallest_change}"
-    yield ""
 
 
 def _alternatives(planned: DeploymentPlan) -> Iterator[str]:
@@ -120,7 +177,7 @@ def limit(amount: MicroUsd) -> str:
     return format_usd(amount).removesuffix(".00")
 
 
-def _spaced(name: str) -> str:
+def spaced(name: str) -> str:
     """``DoesNotFit`` -> ``does not fit``."""
     return "".join(f" {char.lower()}" if char.isupper() else char for char in name).strip()
 

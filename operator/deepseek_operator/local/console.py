@@ -82,7 +82,9 @@ class Console:
                 continue
             self._planned[item.key] = generation
             self.raw("")
-            self.block(screens.plan_screen(asked, item.plan, catalog.model(asked.model)))
+            models = {name: catalog.model(name) for name in (asked.model, *asked.variants)}
+            priorities = {key: each.objectives.priority for key, each in inputs.items()}
+            self.block(screens.plan_screen(asked, item.plan, models, priorities))
 
     def follow(self, store: Store) -> None:
         """Tell of pods and Events from now on."""

@@ -1,0 +1,133 @@
+"""What was asked for and what was chosen: words, the price, the service, and the replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deepseek_operator.cli.page.markup import Child, Markup, tag
+from deepseek_operator.cli.page.report import Report
+from deepseek_operator.cli.page.tables import Column, Row, table
+from deepseek_operator.cli.page.words import capacity, compared, confidence, dollars, prompts, request
+from deepseek_operator.cli.screens import latency, limit, shortage, spaced
+from deepseek_planner.demand import LatencyTarget
+from deepseek_planner.hardware import CapacityType
+from deepseek_planner.plan import Placement
+
+
+def chosen(report: Report) -> Iterator[Markup]:
+    """The top of a deployment's part of the page."""
+    asked, planned = report.asked, report.planned
+    yield tag("h2", str(asked.key.name), " ", tag("small", f"{asked.model} for {asked.key.namespace}"))
+    yield tag("p", " ".join(request(asked)))
+    yield from _notes(report)
+    if not planned.is_feasible:
+        return
+    yield tag(
+        "p",
+        tag("b", dollars(planned.usd_per_hour)),
+        tag("span", "an hour"),
+        tag("b", dollars(planned.usd_per_million_tokens)),
+        tag("span", "per million tokens"),
+        class_="price",
+    )
+    yield tag("p", _next_best(report), class_="soft")
+    yield tag("dl", [_tile(*tile) for tile in _tiles(report)], class_="tiles")
+    yield from _placements(report)
+
+
+def _notes(report: Report) -> Iterator[Markup]:
+    planned = report.planned
+    if not planned.is_feasible:
+        change = planned.smallest_change
+        text = f"It would be feasible with: {change}." if change else ""
+        yield tag("p", tag("strong", "No plan is feasible. "), text, class_="note bad")
+    if planned.shortage is not None:
+        yield tag("p", tag("strong", "Short: "), f"{shortage(planned.shortage, report.priorities)}.", class_="note bad")
+    for warning in planned.warnings:
+        yield tag("p", warning, class_="note")
+
+
+def _next_best(report: Report) -> str:
+    planned = report.planned
+    if not planned.alternatives:
+        return "Nothing else that was weighed would serve this."
+    best = planned.alternatives[0]
+    more = compared(best.usd_per_hour, planned.usd_per_hour)
+    return f"Next best: {best.name}, {capacity(best.capacity_type)}, for {dollars(best.usd_per_hour)} an hour ({more})."
+
+
+def _tile(name: str, value: str, detail: str) -> Markup:
+    return tag("div", tag("dt", name), tag("dd", value, tag("small", detail)))
+
+
+def _tiles(report: Report) -> Iterator[tuple[str, str, str]]:
+    asked, planned = report.asked, report.planned
+    prediction, objectives = planned.prediction, asked.objectives
+    assert prediction is not None
+    yield (
+        f"First token, p{prediction.time_to_first_token_percentile}",
+        latency(prediction.time_to_first_token_s),
+        _target(objectives.time_to_first_token),
+    )
+    yield (
+        f"Each further token, p{prediction.time_per_output_token_percentile}",
+        latency(prediction.time_per_output_token_s),
+        _target(objectives.time_per_output_token),
+    )
+    margin = f"kept off the targets: {spaced(str(prediction.confidence))}"
+    yield "Margin", f"{prediction.margin_percent} %", margin
+    rate = f"of {prediction.capacity_requests_per_min:,.0f} requests a minute within the targets"
+    yield "Planned load", f"{prediction.utilization_percent:.0f} %", rate
+    yield (
+        "Budget",
+        f"{100 * planned.usd_per_hour / max(1, objectives.max_usd_per_hour):.0f} %",
+        (f"of ${limit(objectives.max_usd_per_hour)} an hour"),
+    )
+    if planned.availability_percent is not None:
+        asked_for = f"of moments carry the planned load; {objectives.availability_percent:g} % asked"
+        yield "Availability", f"{planned.availability_percent:.4g} %", asked_for
+    expected = planned.expected_usd_per_hour
+    if expected is not None and any(item.capacity_type is CapacityType.SPOT for item in planned.placements):
+        yield "With interruptions", f"{dollars(expected)}/h", "lost work and restarts of spot nodes included"
+
+
+def _target(target: LatencyTarget | None) -> str:
+    return f"target {latency(target.limit_s)}" if target else "no target"
+
+
+def _placements(report: Report) -> Iterator[Markup]:
+    planned = report.planned
+    has_prompts = any(item.input_tokens for item in planned.placements)
+    has_models = any(item.model for item in planned.placements)
+    columns = [
+        Column("Share"),
+        Column("Replicas"),
+        *([Column("Model")] if has_models else []),
+        *([Column("Prompts")] if has_prompts else []),
+        Column("Pool"),
+        Column("$/h", is_number=True),
+        Column("TTFT", is_number=True),
+        Column("TPOT", is_number=True),
+        Column("Loses in quality"),
+    ]
+
+    def cells(item: Placement) -> Iterator[Child]:
+        yield f"{item.share_percent} %"
+        yield tag("code", f"{item.replicas} x {item.shape.name}")
+        if has_models:
+            yield item.model or report.asked.model
+        if has_prompts:
+            yield prompts(item)
+        yield f"{item.pool} ({capacity(item.capacity_type)})"
+        yield dollars(item.usd_per_hour)
+        own = item.prediction or planned.prediction
+        yield latency(own.time_to_first_token_s) if own else ""
+        yield latency(own.time_per_output_token_s) if own else ""
+        yield report.quality(item)
+
+    rows = [Row(tuple(cells(item))) for item in planned.placements]
+    yield table(columns, rows, caption="What should run")
+    assert planned.prediction is not None
+    yield tag(
+        "p", f"A token's time: {planned.prediction.bottleneck}. Margin {confidence(planned.prediction)}.", class_="soft"
+    )

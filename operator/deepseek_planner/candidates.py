@@ -1,0 +1,142 @@
+"""Every alternative in dollars: what it would cost to let one shape alone serve a deployment, and what that pays for.
+
+Search hands over what it weighed as :class:`Weighed`; nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from deepseek_planner.explain import STAGES
+from deepseek_planner.hardware import CapacityType
+from deepseek_planner.models import ModelSpec, Precision
+from deepseek_planner.plan import Candidate, Placement, Prediction, Rejection, Shape
+from deepseek_planner.units import MicroUsd
+
+TOKENS_PER_UNIT = 1_000_000
+MINUTES_PER_HOUR = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the dollars are divided by. Rates are requests per minute, lengths mean tokens of a request."""
+
+    planned_per_min: float
+    """What the fleet is sized for."""
+    expected_per_min: float
+    """What dollars per token are stated at."""
+    input_tokens: float
+    output_tokens: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """Replicas on one pool, with their dollars per hour as billed and with what interruptions lose."""
+
+    pool: str
+    """Empty, as the capacity type: they would cost that, and no pool has room for them."""
+    capacity_type: CapacityType | None
+    replicas: int
+    usd_per_hour: MicroUsd
+    expected_usd_per_hour: MicroUsd
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """A shape as the search leaves it: replicas that carry the planned rate alone, or how far it got."""
+
+    model: ModelSpec
+    shape: Shape
+    bought: tuple[Bought, ...]
+    """What carries the planned rate, or would. Empty where the shape was refused before that was worked out."""
+    prediction: Prediction | None
+    """Of that fleet at the planned rate; None where its service was not worked out."""
+    rejection: Rejection | None
+
+
+def candidates(
+    weighed: Iterable[Weighed], load: Load, chosen: Sequence[Placement], *, model: str
+) -> tuple[Candidate, ...]:
+    """All alternatives: those that serve by price, then the refused, furthest first.
+
+    ``model`` is the deployment's own, which a placement without one serves.
+    """
+    marked = {(item.model or model, item.shape) for item in chosen}
+    found = [_candidate(item, load, is_chosen=(item.model.name, item.shape) in marked) for item in weighed]
+    return tuple(sorted(found, key=_order))
+
+
+def _order(candidate: Candidate) -> tuple[object, ...]:
+    rejection = candidate.rejection
+    stage = -STAGES[rejection.reason] if rejection else -len(STAGES)
+    return stage, candidate.usd_per_hour, candidate.model, candidate.shape.name, candidate.pool
+
+
+def _candidate(weighed: Weighed, load: Load, *, is_chosen: bool) -> Candidate:
+    hourly = MicroUsd(sum(part.usd_per_hour for part in weighed.bought))
+    if not weighed.bought and weighed.rejection is not None:
+        hourly = weighed.rejection.usd_per_hour or MicroUsd(0)
+    prediction = weighed.prediction
+    per_million, per_input, per_output = MicroUsd(0), MicroUsd(0), MicroUsd(0)
+    if prediction is not None:
+        tokens = load.input_tokens + load.output_tokens
+        per_million = _per_million(hourly, 1.0, load.expected_per_min, tokens)
+        per_input = _per_million(hourly, prediction.prefill_share, load.expected_per_min, load.input_tokens)
+        per_output = _per_million(hourly, 1 - prediction.prefill_share, load.expected_per_min, load.output_tokens)
+    main = max(weighed.bought, key=lambda part: part.replicas, default=None)
+    return Candidate(
+        name=weighed.shape.name,
+        model=weighed.model.name,
+        shape=weighed.shape,
+        pool=main.pool if main else "",
+        capacity_type=main.capacity_type if main else None,
+        replicas=sum(part.replicas for part in weighed.bought),
+        usd_per_hour=hourly,
+        usd_per_million_tokens=per_million,
+        usd_per_million_input_tokens=per_input,
+        usd_per_million_output_tokens=per_output,
+        breakdown=breakdown(hourly, _risk(weighed.bought), prediction, load) if prediction else (),
+        prediction=prediction,
+        quality_loss=quality(weighed.model, weighed.shape.precision),
+        rejection=weighed.rejection,
+        is_chosen=is_chosen,
+    )
+
+
+def _risk(bought: Sequence[Bought]) -> MicroUsd:
+    return MicroUsd(max(0, sum(part.expected_usd_per_hour - part.usd_per_hour for part in bought)))
+
+
+def breakdown(hourly: MicroUsd, risk: MicroUsd, prediction: Prediction, load: Load) -> tuple[tuple[str, MicroUsd], ...]:
+    """Dollars per hour by what they pay for.
+
+    ``prefill`` and ``decode``: the capacity that the expected load keeps busy, divided by what keeps it busy.
+    ``idle``: what is held for the planned rate above the expected one. ``spare``: what whole replicas, a minimum of
+    them or cover for spot nodes leave above the planned rate. These sum to ``hourly``; ``risk`` comes on top.
+    """
+    capacity = max(prediction.capacity_requests_per_min, load.planned_per_min, load.expected_per_min)
+    if capacity <= 0:
+        capacity, load = 1.0, Load(0.0, 0.0, 0.0, 0.0)  # nothing is asked for: all of it is spare
+    busy = round(hourly * load.expected_per_min / capacity)
+    idle = round(hourly * max(0.0, load.planned_per_min - load.expected_per_min) / capacity)
+    prefill = round(busy * prediction.prefill_share)
+    return (
+        ("prefill", MicroUsd(prefill)),
+        ("decode", MicroUsd(busy - prefill)),
+        ("idle", MicroUsd(idle)),
+        ("spare", MicroUsd(hourly - busy - idle)),
+        ("risk", risk),
+    )
+
+
+def quality(model: ModelSpec, precision: Precision) -> str:
+    """What the precision loses, with the source of who measured it."""
+    found = model.quality_in(precision)
+    return f"{found.loss} ({found.source})" if found.source else found.loss
+
+
+def _per_million(hourly: MicroUsd, share: float, requests_per_min: float, tokens: float) -> MicroUsd:
+    """Rounded up, as every price."""
+    per_hour = requests_per_min * MINUTES_PER_HOUR * tokens
+    return MicroUsd(-int(-(hourly * share * TOKENS_PER_UNIT / per_hour) // 1)) if per_hour > 0 else MicroUsd(0)
