@@ -96,19 +96,17 @@ def _deployment(
         yield from _placement(deployment, item, offerings, catalog, multi_node=snapshot.multi_node)
     yield from _numbers(deployment, planned)
     yield from _money(deployment, planned)
-    even = policy.routing is Routing.EVEN
     predictions = [item.prediction for item in planned.placements if item.prediction is not None]
-    for prediction in predictions or [planned.prediction]:
-        if prediction is None:
-            yield "no prediction"
-        else:
+    if planned.prediction is None:
+        yield "no prediction"
+    else:
+        if policy.routing is Routing.EVEN or not predictions:
+            predictions.append(planned.prediction)
+        for prediction in predictions:
             yield from _service(deployment, prediction)
-    if planned.prediction is not None:
         served = 1.0 if planned.shortage is None else planned.shortage.served_percent / 100
         if planned.prediction.capacity_requests_per_min * ROUNDING < planned.planned_requests_per_min * served:
             yield "less capacity than is planned for"
-        if even and not predictions:
-            yield from _service(deployment, planned.prediction)
 
 
 def _placement(

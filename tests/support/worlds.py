@@ -2,20 +2,23 @@
 
 The same arguments give the same world. :func:`world` makes clusters of any size, as a company would have them: many
 small models, some large ones, a few giants, each with lengths, rates and targets of its own. :func:`small_world` makes
-clusters so tight that pools, budgets and spot shares bind, and so small that every plan can be tried.
+clusters so tight that pools, budgets and spot shares bind. :func:`small_problem` makes the search's bare questions,
+so small that everything can be tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from random import Random
 
+from deepseek_planner.allocation import Ask, Offer, PoolRoom, Problem
 from deepseek_planner.catalog import Catalog, Instance
 from deepseek_planner.demand import AccuracyClass, Demand, LatencyTarget, LengthBucket, LengthDistribution, Objectives
 from deepseek_planner.hardware import CapacityType, Offering, Price
-from deepseek_planner.plan import Constraints, DeploymentInput, DeploymentKey, Snapshot
+from deepseek_planner.plan import Constraints, DeploymentInput, DeploymentKey, Routing, Snapshot
 from deepseek_planner.units import MICRO_PER_USD, MicroUsd
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
@@ -68,7 +71,7 @@ def world(seed: int, catalog: Catalog, *, deployments: int = 1000, nodes: int = 
 
 
 def small_world(seed: int, catalog: Catalog, *, deployments: int = 2, pools: int = 3, nodes: int = 3) -> Snapshot:
-    """A few deployments on a few scarce pools, with budgets that bind: every plan of it can be tried."""
+    """A few deployments on a few scarce pools, with budgets that bind."""
     random = Random(f"small {seed}/{deployments}/{pools}/{nodes}")
     instances = [item for item in _hosts(catalog) if item.accelerator in {"l4", "a10g", "l40s", "a100-80gb", "h100"}]
     instances.sort(key=lambda item: (item.cloud, item.region, item.instance_type))
@@ -177,4 +180,66 @@ def _lengths(mean: float, longest: int) -> LengthDistribution:
 def _between(random: Random, limits: tuple[float, float]) -> float:
     """Evenly over the logarithm."""
     low, high = limits
-    return low * float(high / low) ** random.random()
+    return low * math.exp(random.random() * math.log(high / low))
+
+
+def small_problem(seed: int, *, routing: Routing, asks: int = 2, pools: int = 3) -> Problem:
+    """The solver's question alone: pools, budgets, spot shares and numbers of replicas bind now and then."""
+    random = Random(f"problem {seed}/{routing}/{asks}/{pools}")
+    rooms = tuple(_room(random, f"pool-{index}") for index in range(pools))
+    made = tuple(_ask(random, f"model-{index}", rooms, routing) for index in range(asks))
+    limit = MicroUsd(random.randint(1, 60) * MICRO_PER_USD) if random.random() < 0.4 else None
+    return Problem(made, rooms, limit)
+
+
+def _room(random: Random, pool: str) -> PoolRoom:
+    size = random.choice((1, 2, 4))
+    free = [random.choice((size, size, random.randint(0, size))) for _ in range(random.randint(1, 3))]
+    return PoolRoom(pool, size, tuple(sorted(free, reverse=True)))
+
+
+def _ask(random: Random, name: str, rooms: Sequence[PoolRoom], routing: Routing) -> Ask:
+    by_length = routing is Routing.BY_LENGTH
+    rates = tuple(round(random.uniform(0.5, 4.0), 2) for _ in range(3)) if by_length else ()
+    total = sum(rates) if by_length else round(random.uniform(1.0, 10.0), 2)
+    offers = tuple(_offers(random, rooms, total, rates))
+    share = random.choice((0, 50, 100))
+    return Ask(
+        key=DeploymentKey("team-a", name),
+        requests_per_s=total,
+        class_rates_per_s=rates,
+        offers=offers,
+        routing=routing,
+        min_replicas=random.choice((1, 1, 2)),
+        max_replicas=random.choice((2, 4, 6)),
+        max_usd_per_hour=MicroUsd(random.randint(4, 60) * MICRO_PER_USD),
+        max_spot_percent=share,
+        priority=random.choice((0, 0, 1)),
+    )
+
+
+def _offers(random: Random, rooms: Sequence[PoolRoom], total: float, rates: tuple[float, ...]) -> Iterator[Offer]:
+    for option, size in enumerate(random.sample((1, 1, 2, 4), k=2)):
+        capacity = round(size * random.uniform(0.5, 3.0), 2)
+        # The heaviest class is for some options only.
+        loads = [random.uniform(0.3, 1.5) / capacity for _ in rates]
+        if loads and random.random() < 0.4:
+            loads[-1] = math.inf
+        for index, room in enumerate(rooms):
+            if size > room.gpus_per_node or random.random() < 0.25:
+                continue
+            kind = (CapacityType.SPOT, CapacityType.ON_DEMAND, CapacityType.RESERVED)[index % 3]
+            price = MicroUsd(size * random.randint(200, 400) * 10_000)
+            factor = {CapacityType.SPOT: 1.02, CapacityType.ON_DEMAND: 1.0, CapacityType.RESERVED: 0.0}[kind]
+            yield Offer(
+                option=option,
+                pool=room.pool,
+                capacity_type=kind,
+                usd_per_hour=price,
+                expected_usd_per_hour=MicroUsd(int(price * factor)),
+                accelerators=size,
+                nodes=1,
+                capacity_per_s=0.0 if loads and math.isinf(loads[-1]) else capacity,
+                loads=tuple(loads),
+                rank=(option,),
+            )
