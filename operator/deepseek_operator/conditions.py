@@ -115,7 +115,8 @@ def _planned(view: View) -> _Claim:
     if not view.plan.is_feasible:
         return False, "NoFeasiblePlan", _infeasible(view)
     price = f"${format_usd(view.plan.usd_per_hour)}/h"
-    return True, "Planned", f"{summary(view.plan.placements, ())}: {price}, for the {view.plan.demand_source} demand"
+    said = f"{summary(view.plan.placements, ())}: {price}, for the {view.plan.demand_source} demand"
+    return True, "Planned", "; ".join((said, *(f"warning: {text}" for text in view.plan.warnings)))
 
 
 def _within_budget(view: View) -> _Claim:

@@ -13,6 +13,7 @@ from deepseek_planner.catalog import Catalog
 from deepseek_planner.errors import Problem
 from deepseek_planner.hardware import Offering
 from deepseek_planner.plan import Fleet, Policy, Snapshot
+from deepseek_planner.prices import is_stale
 from deepseek_planner.units import format_usd
 
 
@@ -25,16 +26,22 @@ def pool_statuses(
         if not pool["metadata"].get("deletionTimestamp"):
             offering = by_name.get(pool["metadata"]["name"])
             problems = pool_problems(pool, catalog=catalog) if offering is None else ()
-            yield pool, _status(pool, offering, problems, snapshot, policy)
+            yield pool, _status(pool, offering, problems, snapshot, policy, note=catalog.price_note)
 
 
 def _status(
-    pool: Object, offering: Offering | None, problems: Sequence[Problem], snapshot: Snapshot, policy: Policy
+    pool: Object,
+    offering: Offering | None,
+    problems: Sequence[Problem],
+    snapshot: Snapshot,
+    policy: Policy,
+    *,
+    note: str,
 ) -> dict[str, Any]:
     generation = int(pool["metadata"].get("generation", 1))
     claims = (
         ("Available", *_available(offering, problems)),
-        ("PriceFresh", *_price_fresh(offering, snapshot, policy)),
+        ("PriceFresh", *_price_fresh(offering, snapshot, policy, note)),
     )
     before = {item["type"]: item for item in (pool.get("status") or {}).get("conditions") or ()}
     conditions = [
@@ -70,10 +77,11 @@ def _available(offering: Offering | None, problems: Sequence[Problem]) -> tuple[
     return True, "Available", f"up to {offering.max_nodes} nodes of {offering.gpus_per_node} {offering.accelerator}"
 
 
-def _price_fresh(offering: Offering | None, snapshot: Snapshot, policy: Policy) -> tuple[bool, str, str]:
+def _price_fresh(offering: Offering | None, snapshot: Snapshot, policy: Policy, note: str) -> tuple[bool, str, str]:
     if offering is None or offering.price is None:
         return False, "PriceUnknown", "no price is known, so nothing is placed here; set spec.price.usdPerNodeHour"
-    age = (snapshot.now.date() - offering.price.as_of).days
-    if age > policy.max_price_age_days:
+    if note:
+        return False, "PriceFileInvalid", note
+    if is_stale(offering.price, today=snapshot.now.date(), max_age_days=policy.max_price_age_days):
         return False, "PriceStale", f"as of {offering.price.as_of}; update spec.price.usdPerNodeHour and asOf"
     return True, "PriceFresh", f"as of {offering.price.as_of}, from {offering.price.source}"

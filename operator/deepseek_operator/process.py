@@ -11,7 +11,7 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -45,7 +45,7 @@ _MOST_HINTS = 1000
 class Process:
     """One operator process from start to end."""
 
-    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+    def __init__(self, settings: Settings, catalog: Callable[[], Catalog]) -> None:
         self._settings = settings
         self._catalog = catalog
         self._wake = asyncio.Event()
@@ -124,7 +124,7 @@ class Process:
             self._hints, began = 0, time.monotonic()
             try:
                 report = await reconcile.cycle(
-                    world=world, writer=writer, catalog=self._catalog, settings=settings, memory=memory, now=_now()
+                    world=world, writer=writer, catalog=self._catalog(), settings=settings, memory=memory, now=_now()
                 )
             except LeaseLostError:
                 raise

@@ -70,6 +70,8 @@ class Settings:
     policy: Policy = field(default_factory=lambda: Policy(measures=False))
     namespaces: tuple[str, ...] = ()
     """Namespaces to look after; empty: all."""
+    price_file: str = ""
+    """CSV of prices that come before the shipped ones; empty: none. Read again when it changes."""
     prometheus_url: str = ""
     """Empty: no measurements, the declared demand stands and nothing is scaled down."""
     measurement_window_s: float = 900.0
@@ -116,7 +118,12 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
             port=read.port("LISTEN_PORT", server.port),
             alert_token_file=read.text("ALERT_TOKEN_FILE", ""),
         ),
-        policy=Policy(settle_s=read.seconds("SETTLE", 60.0, at_least=0.0), measures=bool(prometheus_url)),
+        policy=Policy(
+            settle_s=read.seconds("SETTLE", 60.0, at_least=0.0),
+            max_price_age_days=read.days("MAX_PRICE_AGE_DAYS", Policy().max_price_age_days),
+            measures=bool(prometheus_url),
+        ),
+        price_file=read.text("PRICE_FILE", ""),
         namespaces=tuple(name for name in read.text("NAMESPACES", "").split(",") if name),
         prometheus_url=prometheus_url,
         measurement_window_s=read.seconds("MEASUREMENT_WINDOW", 900.0, at_least=10.0),
@@ -151,6 +158,9 @@ class _Reader:
 
     def seconds(self, name: str, default: float, *, at_least: float = 0.1) -> float:
         return self._number(name, default, float, lambda value: value >= at_least, f"write seconds >= {at_least:g}")
+
+    def days(self, name: str, default: int) -> int:
+        return self._number(name, default, int, lambda value: 1 <= value <= 3650, "write whole days, 1 to 3650")
 
     def port(self, name: str, default: int) -> int:
         return self._number(name, default, int, lambda value: 0 < value < 65536, "write a port, 1 to 65535")

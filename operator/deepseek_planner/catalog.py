@@ -81,11 +81,19 @@ class Catalog:
         self.calibrations = calibrations
         self._interruptions = interruptions
         self._own_prices: tuple[OwnPrice, ...] = ()
+        self.price_note = ""
+        """What is wrong with one's own prices, so that whoever rests on them is told."""
 
     def with_prices(self, own: tuple[OwnPrice, ...]) -> Catalog:
         """The same facts with prices of one's own, which come before the shipped ones."""
         changed = copy(self)
         changed._own_prices = own
+        return changed
+
+    def with_note(self, note: str) -> Catalog:
+        """The same facts and prices, with something to know about the prices."""
+        changed = copy(self)
+        changed.price_note = note
         return changed
 
     @property

@@ -9,6 +9,7 @@ from deepseek_planner.hardware import Offering, Price
 from deepseek_planner.plan import Placement
 
 MOST_NAMED = 3
+LONGEST = 256
 REMEDY = "set spec.price of the pool, or give a price file"
 
 
@@ -18,9 +19,18 @@ def is_stale(price: Price, *, today: date, max_age_days: int) -> bool:
 
 
 def warnings(
-    placements: Iterable[Placement], offerings: Iterable[Offering], *, today: date, max_age_days: int
+    placements: Iterable[Placement],
+    offerings: Iterable[Offering],
+    *,
+    today: date,
+    max_age_days: int,
+    note: str = "",
 ) -> tuple[str, ...]:
-    """What to know about the prices of a plan: one line, the same from day to day; none where all are fresh."""
+    """What to know about the prices of a plan, the same from day to day; nothing where all are fresh.
+
+    ``note``: what is wrong with prices as a whole, see :attr:`Catalog.price_note`.
+    """
+    noted = (note if len(note) <= LONGEST else note[: LONGEST - 1] + "…",) if note else ()
     chosen = {placement.pool for placement in placements}
     stale = [
         f"{offering.pool} ({offering.price.as_of.isoformat()})"
@@ -30,7 +40,10 @@ def warnings(
         and is_stale(offering.price, today=today, max_age_days=max_age_days)
     ]
     if not stale:
-        return ()
+        return noted
     named = ", ".join(stale[:MOST_NAMED])
     more = f" and {len(stale) - MOST_NAMED} more" if len(stale) > MOST_NAMED else ""
-    return (f"prices older than {max_age_days} days: {named}{more}; {REMEDY}",)
+    return (
+        *noted,
+        f"prices older than {max_age_days} days: {named}{more}; {REMEDY}",
+    )

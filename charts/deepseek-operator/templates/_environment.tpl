@@ -28,6 +28,8 @@ Values to the operator's settings: one variable each. A number is written as it 
   "PROMETHEUS_URL" .Values.prometheus.url
   "NAMESPACES" (join "," .Values.rbac.namespaces)
   "ALERT_TOKEN_FILE" "/etc/deepseek-operator/alerts/token"
+  "PRICE_FILE" (ternary "/etc/deepseek-operator/prices/prices.csv" "" (ne .Values.prices.configMap.name ""))
+  "MAX_PRICE_AGE_DAYS" .Values.prices.maxAgeDays
   "LOG_LEVEL" .Values.logLevel
 }}
 {{- range $name := keys $variables | sortAlpha }}

@@ -27,6 +27,8 @@ _OPTIONS = {
     "MONITORING_NAMESPACE": "namespace that may read engines' metrics; default: every one",
     "WEIGHT_PORTS": "ports on which engines may reach model hubs and stores; default: 443",
     "SETTLE": "seconds for which a move must stay the answer before its first step; default: 60",
+    "PRICE_FILE": "CSV of your own prices, which come before the shipped ones; read again when it changes",
+    "MAX_PRICE_AGE_DAYS": "days after which a price is stale and a plan that rests on it says so; default: 90",
     "MEASUREMENT_WINDOW": "seconds of measurements that replace the declared demand; default: 900",
     "RESYNC": "longest time between two cycles, in seconds; default: 60",
     "RELIST": "longest time between two full reads of the cluster, in seconds; default: 300",
@@ -72,7 +74,13 @@ def run(args: argparse.Namespace) -> int:
     # kopf tells each event on INFO; its warnings are news.
     logging.getLogger("kopf").setLevel(logging.WARNING)
     # Loaded here, so that --help and wrong settings answer at once.
+    from deepseek_operator.price_file import PriceFile  # noqa: PLC0415
     from deepseek_operator.process import Process  # noqa: PLC0415
     from deepseek_planner import catalog  # noqa: PLC0415
 
-    return asyncio.run(Process(chosen, catalog.load()).run())
+    try:
+        facts = PriceFile(chosen.price_file, catalog.load()).catalog if chosen.price_file else catalog.load
+    except errors.SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return asyncio.run(Process(chosen, facts).run())

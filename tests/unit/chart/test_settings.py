@@ -72,6 +72,7 @@ def test_values_arrive():
             },
             loop={"settleSeconds": 0, "measurementWindowSeconds": 30, "resyncSeconds": 7, "relistSeconds": 1000000},
             prometheus={"url": "http://prometheus:9090"},
+            prices={"configMap": {"name": "our-prices"}, "maxAgeDays": 30},
             rbac={"namespaces": ["a", "b"]},
             logLevel="DEBUG",
         )
@@ -86,6 +87,8 @@ def test_values_arrive():
     assert (settings.leader.duration_s, settings.leader.renew_deadline_s, settings.leader.retry_s) == (6, 4, 0.5)
     assert settings.policy.settle_s == 0
     assert (settings.measurement_window_s, settings.resync_s, settings.relist_s) == (30, 7, 1_000_000)
+    assert settings.price_file == "/etc/deepseek-operator/prices/prices.csv"
+    assert settings.policy.max_price_age_days == 30
     assert settings.prometheus_url == "http://prometheus:9090"
     assert settings.namespaces == ("a", "b")
     assert settings.log_level == "DEBUG"

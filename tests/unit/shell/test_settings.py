@@ -24,6 +24,7 @@ def test_every_problem_is_told_with_variable_value_and_remedy():
         "DEEPSEEK_IMAGE_PULL_POLICY": "Sometimes",
         "DEEPSEEK_WEIGHT_PORTS": "443,x",
         "DEEPSEEK_LOG_LEVEL": "chatty",
+        "DEEPSEEK_MAX_PRICE_AGE_DAYS": "0",
     }
     with pytest.raises(SettingsError) as caught:
         from_environment(wrong)
