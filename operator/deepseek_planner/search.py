@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from deepseek_planner import cost, eligibility, remedy
+from deepseek_planner import cost, eligibility, prices, remedy
 from deepseek_planner.candidates import Bought, Load, Weighed, candidates
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.digest import digest
@@ -119,6 +119,13 @@ def _deployment(world: World, deployment: DeploymentInput) -> DeploymentPlan:
             usd_per_million_tokens=best.usd_per_million_tokens,
             prediction=_prediction(best.option, best.replicas, rate),
             alternatives=tuple(_alternatives(outcome.fleets)),
+            warnings=prices.warnings(
+                placements(best),
+                world.offerings,
+                today=world.market.snapshot.now.date(),
+                max_age_days=world.market.policy.max_price_age_days,
+                note=world.catalog.price_note,
+            ),
         )
     if deployment.paused or not outcome.fleets:
         _keep(world, world.market.snapshot.fleet.of(deployment.key))
