@@ -7,7 +7,7 @@ accelerators and the load it can carry. :mod:`options` makes offers, :mod:`mix` 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.plan import DeploymentKey, Routing
@@ -57,7 +57,13 @@ class Ask:
     priority: int
     holds: Callable[[Mapping[int, int]], bool] | None = None
     """Whether replicas by index of offer keep the service with the asked probability when spot nodes are lost.
-    More replicas never make it false. None: always."""
+    More replicas never make it false. None: always. Asked of fleets for the whole rate only: a part of it is
+    served with what can be had."""
+    spare_per_s: float = 0.0
+    """Rate with headroom, beside a fleet that serves: what replaces it must serve this. Below ``requests_per_s``:
+    no headroom."""
+    running: Mapping[int, int] = field(default_factory=dict)
+    """Replicas that run, by index of offer: with all of them kept, the rate alone is enough."""
 
 
 @dataclass(frozen=True, slots=True)

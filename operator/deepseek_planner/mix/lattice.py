@@ -1,0 +1,211 @@
+"""Fleets of one ask, cheapest first, under any prices: a best-first walk over numbers of replicas.
+
+A fleet is reached one replica at a time, offers in the order of their price, so each in one way only. What is left to
+buy is bounded from below by what it costs at least: exactly so where replicas are counted (room of each offer and the
+share of spot are nested limits, so buying the cheapest that is allowed is best), and by cuts where classes of lengths
+are spread (:mod:`spread`). So the first fleet that keeps every limit is the cheapest of all.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from deepseek_planner.mix.asks import FULL, Mode, Seeker
+from deepseek_planner.mix.packing import Rows
+from deepseek_planner.mix.spread import Spread
+
+Counts = tuple[int, ...]
+"""Replicas by item of the seeker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One fleet of one ask that serves it at one level."""
+
+    seeker: int
+    level: int
+    counts: Counts
+    expected: int
+    nominal: int
+    accelerators: int
+    uses: tuple[tuple[int, int], ...]
+    """Index of a row of the pools, and what the fleet takes of it."""
+
+
+def column(seeker: Seeker, level: int, counts: Counts) -> Column:
+    """The fleet with its dollars and what it takes of the pools."""
+    bought = [(item, count) for item, count in zip(seeker.items, counts, strict=True) if count]
+    used: dict[int, int] = {}
+    for item, count in bought:
+        for row, amount in item.uses:
+            used[row] = used.get(row, 0) + count * amount
+    return Column(
+        seeker.number,
+        level,
+        counts,
+        sum(count * item.offer.expected_usd_per_hour for item, count in bought),
+        sum(count * item.offer.usd_per_hour for item, count in bought),
+        sum(count * item.offer.accelerators for item, count in bought),
+        tuple(sorted(used.items())),
+    )
+
+
+SHIFT = 50
+"""Bits of each lower-ranking part of a price: enough for any sum of it."""
+
+
+def plain_prices(seeker: Seeker) -> tuple[int, ...]:
+    """Expected dollars; of equals nominal ones, then accelerators, then the items' order: one number for all."""
+    return tuple(price(item.offer.expected_usd_per_hour, seeker, place) for place, item in enumerate(seeker.items))
+
+
+def price(dollars: int, seeker: Seeker, place: int) -> int:
+    """Dollars, and below them what decides between equals."""
+    offer = seeker.items[place].offer
+    return (((dollars << SHIFT) + offer.usd_per_hour << SHIFT) + offer.accelerators << SHIFT) + place
+
+
+def dollars(amount: int) -> int:
+    """Of a price, or of a sum of them."""
+    return amount >> 3 * SHIFT
+
+
+_Node = tuple[int, int, Counts, int]
+"""At least so dear; the mode; replicas so far; first place in the order of prices that may still grow."""
+
+
+class Walk:
+    """Iterates over ``(price, counts)`` of fleets at a level, cheapest first; supersets of earlier ones are left out.
+
+    After ``most_nodes`` steps it gives up: ``is_complete`` says whether that happened, ``bound`` below which price
+    nothing was missed.
+    """
+
+    def __init__(
+        self, seeker: Seeker, level: int, prices: Sequence[int], rows: Rows, spread: Spread, *, most_nodes: int
+    ) -> None:
+        self._seeker, self._level, self._prices, self._rows, self._spread = seeker, level, prices, rows, spread
+        self._modes = seeker.modes[level]
+        self._orders = [sorted(mode.allowed, key=lambda place: (prices[place], place)) for mode in self._modes]
+        self._nodes_left = most_nodes
+        self.is_complete = True
+        self.bound = 0
+        self._heap: list[_Node] = []
+
+    def __iter__(self) -> Iterator[tuple[int, Counts]]:
+        nothing = (0,) * len(self._seeker.items)
+        for number, mode in enumerate(self._modes):
+            self._push(number, mode.floors or nothing, 0)
+        emitted: list[Counts] = []
+        while self._heap:
+            self.bound, number, counts, start = heapq.heappop(self._heap)
+            if self._nodes_left <= 0:
+                self.is_complete = False
+                return
+            self._nodes_left -= 1
+            mode = self._modes[number]
+            if not self._serves(mode, counts):
+                self._extend(number, counts, start)
+            elif not any(all(a <= b for a, b in zip(other, counts, strict=True)) for other in emitted):
+                if self._is_safe(mode, counts):
+                    if any(counts[place] for place in mode.entrants):
+                        emitted.append(counts)
+                        yield self.bound, counts
+                else:
+                    self._extend(number, counts, start)
+
+    def _extend(self, number: int, counts: Counts, start: int) -> None:
+        order = self._orders[number]
+        for index in range(start, len(order)):
+            place = order[index]
+            if counts[place] < self._seeker.items[place].most:
+                self._push(number, (*counts[:place], counts[place] + 1, *counts[place + 1 :]), index)
+
+    def _push(self, number: int, counts: Counts, start: int) -> None:
+        if not fits(self._seeker, counts, self._rows):
+            return
+        rest = self._rest(number, counts, start)
+        if rest is not None:
+            spent = sum(count * self._prices[place] for place, count in enumerate(counts) if count)
+            heapq.heappush(self._heap, (spent + rest, number, counts, start))
+
+    def _rest(self, number: int, counts: Counts, start: int) -> int | None:
+        """What is left to buy costs at least this; None where it cannot be had."""
+        mode, order = self._modes[number], self._orders[number]
+        if not mode.need:
+            return self._spread.rest(mode, counts, order[start:], self._prices)
+        return fill(self._seeker, mode.need, counts, order[start:], self._prices)
+
+    def _serves(self, mode: Mode, counts: Counts) -> bool:
+        if mode.need:
+            return sum(counts) >= mode.need
+        options = {item.offer.option for item, count in zip(self._seeker.items, counts, strict=True) if count}
+        # One option alone is judged by its capacity, in a mode of its own.
+        is_mix = len(options) > 1 and sum(counts) >= self._seeker.ask.min_replicas
+        return is_mix and self._spread.serves(mode, counts)
+
+    def _is_safe(self, mode: Mode, counts: Counts) -> bool:
+        """Whether spot keeps its share and its losses are bearable: more replicas can make it so."""
+        return spot_is_within(self._seeker, counts, by_weight=not mode.need) and holds(
+            self._seeker, self._level, counts
+        )
+
+
+def fill(seeker: Seeker, need: int, counts: Counts, order: Sequence[int], prices: Sequence[int]) -> int | None:
+    """What the replicas still missing cost, each of the cheapest offer that has room and may be spot."""
+    missing = need - sum(counts)
+    if missing <= 0:
+        return 0
+    items = seeker.items
+    percent = seeker.ask.max_spot_percent
+    spot_left = missing
+    if percent < 100:
+        spot_left = need * percent // 100 - sum(
+            count for item, count in zip(items, counts, strict=True) if item.is_spot
+        )
+    total = 0
+    for place in order:
+        taken = min(missing, items[place].most - counts[place])
+        if items[place].is_spot:
+            taken = max(0, min(taken, spot_left))
+            spot_left -= taken
+        total += taken * prices[place]
+        missing -= taken
+        if not missing:
+            return total
+    return None
+
+
+def fits(seeker: Seeker, counts: Counts, rows: Rows) -> bool:
+    """Whether the fleet keeps the limits that more replicas only break: replicas, dollars, room of the pools."""
+    ask, total, dollars = seeker.ask, 0, 0
+    used: dict[int, int] = {}
+    for item, count in zip(seeker.items, counts, strict=True):
+        if count:
+            total += count
+            dollars += count * item.offer.usd_per_hour
+            for row, amount in item.uses:
+                used[row] = used.get(row, 0) + count * amount
+    return total <= ask.max_replicas and dollars <= ask.max_usd_per_hour and rows.fits(used)
+
+
+def spot_is_within(seeker: Seeker, counts: Counts, *, by_weight: bool) -> bool:
+    """Whether spot is at most its share of the serving capacity."""
+    percent = seeker.ask.max_spot_percent
+    if percent >= 100:
+        return True
+    bought = [
+        (item, count * (item.weight if by_weight else 1)) for item, count in zip(seeker.items, counts, strict=True)
+    ]
+    spot = sum(amount for item, amount in bought if item.is_spot)
+    return 100 * spot <= percent * sum(amount for _, amount in bought) * (1 + 1e-12)
+
+
+def holds(seeker: Seeker, level: int, counts: Counts) -> bool:
+    """Whether losses of spot nodes are bearable; not asked of a part of the service."""
+    ask = seeker.ask
+    if ask.holds is None or level < FULL:
+        return True
+    return ask.holds({item.index: count for item, count in zip(seeker.items, counts, strict=True) if count})

@@ -1,0 +1,98 @@
+"""What pools can hold, as rows of sums: replicas of several sizes fit a pool if and only if every row of it holds.
+
+A replica of ``s`` accelerators sits on one node; one over several nodes takes them whole. Let the sizes of a pool,
+each dividing the next larger one, be ``s_1 | s_2 | ... | s_k``, and ``f_j`` what node ``j`` has free. Then replicas
+can be packed if and only if for every size ``s``::
+
+    sum over replicas of size t >= s of t / s   <=   sum over nodes of floor(f_j / s)
+
+*Only if*: where they are packed, node ``j`` holds replicas of sizes ``>= s`` that sum to a multiple of ``s`` no
+larger than ``f_j``, so to at most ``s * floor(f_j / s)``. Divide by ``s`` and add up the nodes.
+
+*If*: place the largest first, anywhere. By the row of ``s_k`` there is room for all of them. Every one placed on node
+``j`` takes ``s_k`` from ``f_j``, and as ``s | s_k``, exactly ``s_k / s`` from ``floor(f_j / s)`` of each smaller size:
+wherever it went, the rows of the smaller sizes lose on the right what they lose on the left. So they hold for what is
+left, and the next smaller size goes in the same way. (The order of placing and the choice of nodes do not matter:
+Kubernetes may still place small ones first; what then waits is moved by the rollout.)
+
+Where sizes do not divide one another a size counts as the next larger one of the chain: never too much is promised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from deepseek_planner.allocation import Offer, PoolRoom
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Replicas of at least ``size`` accelerators on a pool's nodes, counted in units of ``size``."""
+
+    pool: str
+    size: int
+    room: int
+
+
+Uses = tuple[tuple[int, int], ...]
+"""Index of a row, and what one replica takes of it."""
+
+
+class Rows:
+    """All rows of all pools, and what an offer's replica takes of them."""
+
+    def __init__(self, rooms: Iterable[PoolRoom], offers: Iterable[Offer]) -> None:
+        by_pool = {room.pool: room for room in rooms}
+        sizes: dict[str, set[int]] = {}
+        for offer in offers:
+            if offer.pool in by_pool:
+                sizes.setdefault(offer.pool, set()).add(size_on_node(offer, by_pool[offer.pool]))
+        self._rooms = by_pool
+        self._chains = {pool: chain(found) for pool, found in sizes.items()}
+        rows = [
+            Row(pool, size, room_for(by_pool[pool].free_by_node, size))
+            for pool in sorted(self._chains)
+            for size in sorted(set(self._chains[pool].values()))
+        ]
+        self.rows = tuple(rows)
+        self._index = {(row.pool, row.size): index for index, row in enumerate(rows)}
+
+    def uses(self, offer: Offer) -> Uses | None:
+        """None where the pool is not there, or too small for one replica."""
+        room = self._rooms.get(offer.pool)
+        if room is None:
+            return None
+        members = self._chains[offer.pool]
+        size = members[size_on_node(offer, room)]
+        taken = tuple(
+            (self._index[offer.pool, other], offer.nodes * size // other)
+            for other in sorted(set(members.values()))
+            if other <= size
+        )
+        return taken if all(amount <= self.rows[row].room for row, amount in taken) else None
+
+    def fits(self, used: Mapping[int, int]) -> bool:
+        """Whether what is taken of each row is there."""
+        return all(amount <= self.rows[row].room for row, amount in used.items())
+
+
+def size_on_node(offer: Offer, room: PoolRoom) -> int:
+    """Accelerators of a node that one part of a replica keeps others from: all, where there are several parts."""
+    return room.gpus_per_node if offer.nodes > 1 else offer.accelerators
+
+
+def chain(sizes: Iterable[int]) -> dict[int, int]:
+    """Each size, and the size that it counts as: counted sizes divide one another, none is below its own."""
+    counted: dict[int, int] = {}
+    last = 0
+    for size in sorted(set(sizes), reverse=True):
+        if last == 0 or last % size == 0:
+            last = size
+        counted[size] = last
+    return counted
+
+
+def room_for(free_by_node: Sequence[int], size: int) -> int:
+    """Replicas of a size that the nodes hold when nothing else comes."""
+    return sum(free // size for free in free_by_node)

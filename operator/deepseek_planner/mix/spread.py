@@ -1,0 +1,163 @@
+"""Classes of requests spread over replicas of several kinds: whether a mix carries them, and how it shares them out.
+
+A mix of ``n`` replicas carries the rates ``r`` when shares ``x`` exist with ``sum_c r_c x_co l_co <= n_o`` for every
+offer ``o``. By duality it does if and only if for every price vector ``p >= 0``::
+
+    sum_o p_o n_o  >=  sum_c r_c min_o p_o l_co
+
+Each price vector is a *cut*: true of every mix that serves, so it bounds from below what is still to be bought. Cuts
+come from the linear program of a mix that does not serve, and are kept for the next search under other prices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deepseek_planner.mix import highs
+from deepseek_planner.mix.asks import TOLERANCE, Mode, Seeker
+
+INFINITE = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    prices: tuple[float, ...]
+    """By item; infinite where nothing of the item may be counted: then it alone satisfies the cut."""
+    least: float
+
+
+class Spread:
+    """What is known of one seeker's mixes."""
+
+    def __init__(self, seeker: Seeker) -> None:
+        self._loads = [item.loads for item in seeker.items]
+        self._cuts: dict[tuple[float, ...], list[_Cut]] = {}
+        self._served: dict[tuple[tuple[float, ...], tuple[int, ...]], bool] = {}
+
+    def rest(self, mode: Mode, counts: Sequence[int], order: Sequence[int], prices: Sequence[int]) -> int | None:
+        """At least so much is still to be bought of ``order`` until the mix serves; None: never."""
+        most = 0.0
+        for cut in self._known(mode):
+            missing = cut.least - sum(cut.prices[place] * count for place, count in enumerate(counts) if count)
+            if missing <= TOLERANCE * cut.least:
+                continue
+            best = max(
+                (cut.prices[place] / prices[place] if prices[place] else INFINITE for place in order), default=0.0
+            )
+            if best <= 0:
+                return None
+            most = max(most, missing / best)
+        # Rounded down by more than floating point can be wrong by.
+        return int(most * (1 - 1e-9))
+
+    def _known(self, mode: Mode) -> list[_Cut]:
+        if mode.rates not in self._cuts:
+            self._cuts[mode.rates] = list(self._first_cuts(mode))
+        return self._cuts[mode.rates]
+
+    def _first_cuts(self, mode: Mode) -> list[_Cut]:
+        """Of each class alone: all of its requests must go somewhere."""
+        cuts = []
+        for number, rate in enumerate(mode.rates):
+            if rate > 0:
+                weights = tuple(_ratio(1.0, loads[number]) if loads else 0.0 for loads in self._loads)
+                cuts.append(_Cut(weights, rate))
+        return cuts
+
+    def serves(self, mode: Mode, counts: tuple[int, ...]) -> bool:
+        """Whether the mix carries the rates."""
+        for cut in self._known(mode):
+            if sum(cut.prices[place] * count for place, count in enumerate(counts) if count) < cut.least * (
+                1 - TOLERANCE
+            ):
+                return False
+        key = mode.rates, counts
+        if key not in self._served:
+            fraction, cut_prices, _ = self._balance(mode, counts)
+            self._served[key] = fraction <= 1 + TOLERANCE
+            if not self._served[key]:
+                self._learn(mode, cut_prices)
+        return self._served[key]
+
+    def shares(self, mode: Mode, counts: tuple[int, ...]) -> dict[int, tuple[float, ...]]:
+        """By item used: the part of each class that goes there, so that the fullest replica is as empty as can be."""
+        return self._balance(mode, counts)[2]
+
+    def _learn(self, mode: Mode, prices: dict[int, float]) -> None:
+        """A cut from the prices of what is used; the rest is priced so high that it would not be taken."""
+        classes = [number for number, rate in enumerate(mode.rates) if rate > 0]
+        values = {number: self._value(prices, number) for number in classes}
+        if any(math.isinf(value) for value in values.values()):
+            return  # a class has no place at all: its own cut says so
+        full = tuple(
+            prices[place]
+            if place in prices
+            else max((_ratio(values[number], loads[number]) for number in classes), default=0.0)
+            if loads
+            else 0.0
+            for place, loads in enumerate(self._loads)
+        )
+        least = sum(mode.rates[number] * values[number] for number in classes)
+        if least > 0:
+            self._known(mode).append(_Cut(full, least))
+
+    def _value(self, prices: dict[int, float], number: int) -> float:
+        """What a request of the class costs where it is cheapest."""
+        open_ = [
+            price * self._loads[place][number]
+            for place, price in prices.items()
+            if _is_open(self._loads[place][number])
+        ]
+        return min(open_, default=INFINITE)
+
+    def _balance(
+        self, mode: Mode, counts: tuple[int, ...]
+    ) -> tuple[float, dict[int, float], dict[int, tuple[float, ...]]]:
+        """How full the fullest kind is at best, the prices that prove it, and the shares that reach it."""
+        used = [place for place, count in enumerate(counts) if count]
+        classes = [number for number, rate in enumerate(mode.rates) if rate > 0]
+        if any(not any(_is_open(self._loads[place][number]) for place in used) for number in classes):
+            return INFINITE, {}, {}
+        if not classes:
+            return 0.0, {}, {place: tuple(1.0 if place == used[0] else 0.0 for _ in mode.rates) for place in used}
+        program, columns = self._program(mode, counts, used, classes)
+        answer = highs.solve(program)
+        assert answer is not None, "spreading classes over what serves them has a solution"
+        prices = {place: max(0.0, -answer.duals[row]) / counts[place] for row, place in enumerate(used)}
+        shares = {place: [0.0] * len(mode.rates) for place in used}
+        for column, (place, number) in enumerate(columns, start=1):
+            shares[place][number] = max(0.0, answer.values[column])
+        for number in set(range(len(mode.rates))) - set(classes):
+            shares[used[0]][number] = 1.0  # nobody sends these: they have to go somewhere all the same
+        return answer.values[0], prices, {place: tuple(parts) for place, parts in shares.items()}
+
+    def _program(
+        self, mode: Mode, counts: tuple[int, ...], used: list[int], classes: list[int]
+    ) -> tuple[highs.Program, list[tuple[int, int]]]:
+        """Minimise how full the fullest is, over shares of classes."""
+        columns = [(place, number) for place in used for number in classes if _is_open(self._loads[place][number])]
+        program = highs.Program([1.0] + [0.0] * len(columns), [INFINITE] + [1.0] * len(columns))
+        for place in used:
+            entries = [
+                (index, mode.rates[number] * self._loads[place][number] / counts[place])
+                for index, (other, number) in enumerate(columns, start=1)
+                if other == place
+            ]
+            program.row([(0, -1.0), *entries], -INFINITE, 0.0)
+        for number in classes:
+            program.row(
+                [(index, 1.0) for index, (_, other) in enumerate(columns, start=1) if other == number], 1.0, 1.0
+            )
+        return program, columns
+
+
+def _is_open(load: float) -> bool:
+    return math.isfinite(load)
+
+
+def _ratio(value: float, load: float) -> float:
+    if load > 0:
+        return value / load
+    return INFINITE if value > 0 else 0.0
