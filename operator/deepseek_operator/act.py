@@ -13,7 +13,6 @@ from deepseek_operator.settings import EngineSettings
 from deepseek_operator.world import Kind, Object, World, Writer
 from deepseek_planner.cost import usd_per_replica_hour
 from deepseek_planner.hardware import Offering
-from deepseek_planner.models import ModelSpec
 from deepseek_planner.plan import DeploymentKey, EngineGroup
 from deepseek_planner.rollout import Step, StepKind
 from deepseek_planner.units import MicroUsd
@@ -25,7 +24,6 @@ class Scene:
 
     key: DeploymentKey
     resource: Resource
-    model: ModelSpec
     launches: tuple[render.Launch, ...]
     """Engines the plan asks for; empty where nothing is feasible."""
     groups: tuple[EngineGroup, ...]
@@ -45,9 +43,7 @@ class Scene:
             self.resource.object,
             launch,
             replicas,
-            model=self.model,
             offering=offering,
-            request=self.resource.request,
             settings=self.engine,
         )
 

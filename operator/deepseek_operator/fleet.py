@@ -52,7 +52,6 @@ def _group(
     placed = read_placement(source["metadata"].get("annotations") or {})
     if placed is None:
         return None
-    shape, pool, capacity_type, launch_hash = placed
     is_wanted = item is not None and not item["metadata"].get("deletionTimestamp")
     leaving = [pod for pod in pods if _is_leaving(pod) or not is_wanted]
     staying = [pod for pod in pods if pod not in leaving]
@@ -60,15 +59,16 @@ def _group(
     return EngineGroup(
         key=DeploymentKey(name[0], _labels(source)[DEPLOYMENT_LABEL]),
         name=name[1],
-        launch_hash=launch_hash,
-        shape=shape,
-        pool=pool,
-        capacity_type=capacity_type,
+        launch_hash=placed.launch_hash,
+        shape=placed.shape,
+        pool=placed.pool,
+        capacity_type=placed.capacity_type,
+        model=placed.model,
         desired=int((item or {}).get("spec", {}).get("replicas", 1)) if is_wanted else 0,
         ready=len(ready),
         starting=len(staying) - len(ready),
         draining=len(leaving),
-        usd_per_replica_hour=_current_price(shape, pool, offerings) or last_price,
+        usd_per_replica_hour=_current_price(placed.shape, placed.pool, offerings) or last_price,
         unscheduled=sum(1 for pod in staying if not pod["spec"].get("nodeName")),
         failure=failure(staying, item) if len(ready) < len(staying) or not staying else "",
     )

@@ -93,7 +93,6 @@ async def cycle(
         scene = Scene(
             key=item.key,
             resource=observed.resources[item.key],
-            model=catalog.model(item.model),
             launches=decision.launches,
             groups=snapshot.fleet.of(item.key),
             offerings=snapshot.offerings,
@@ -162,9 +161,9 @@ def _decide(
 ) -> Decision:
     """One deployment's move and step. A fault in deciding about one keeps no other from being decided about."""
     try:
-        request, model = observed.resources[item.key].request, catalog.model(item.model)
-        placements = plan.deployments[item.key].placements
-        decision = Decision(tuple(render.launch(item, model, placement, request) for placement in placements))
+        request, placements = observed.resources[item.key].request, plan.deployments[item.key].placements
+        launches = (render.launch(item, catalog.model(each.model or item.model), each, request) for each in placements)
+        decision = Decision(tuple(launches))
         verdicts = moving.verdicts(
             replace(observed.snapshot, deployments=(item,)),
             plan,

@@ -95,6 +95,7 @@ def _part(replicas: int, item: Placement | EngineGroup) -> str:
     accelerator = item.shape.accelerator.upper().replace("GB", "")
     words = [f"{replicas} x {item.shape.accelerators} {accelerator}", str(item.shape.precision)]
     words += [] if item.capacity_type == "OnDemand" else [str(item.capacity_type).lower()]
+    words += [f"({item.model})"] if item.model else []
     return " ".join(words)
 
 

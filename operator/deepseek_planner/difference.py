@@ -135,14 +135,14 @@ def as_running(
     names = {group.name for group in fleet}
     wanted = {target.name for target in targets}
     twins = {
-        (group.shape, group.pool, group.capacity_type): group
+        (group.model, group.shape, group.pool, group.capacity_type): group
         for group in sorted(fleet, key=lambda each: (each.ready, each.name))  # of several, the one that serves most
         if group.name not in wanted
     }
     goals = []
     for target in targets:
         placement = target.placement
-        twin = twins.get((placement.shape, placement.pool, placement.capacity_type))
+        twin = twins.get((placement.model, placement.shape, placement.pool, placement.capacity_type))
         if target.name in names or twin is None:
             goals.append(target)
         else:

@@ -361,6 +361,8 @@ class EngineGroup:
     """Why its engines do not become ready, when known."""
     unscheduled: int = 0
     """Of those starting: without a node, so they hold no accelerators and cost nothing yet."""
+    model: str = ""
+    """The variant that it serves; empty: the deployment's own model."""
 
     @property
     def paid_replicas(self) -> int:

@@ -51,6 +51,7 @@ def changed(path: str, value: Any, good: dict[str, Any] = GOOD) -> dict[str, Any
     return obj
 
 
+VARIANTS = "spec.model.variants"
 SOURCE, LENGTHS, PLACEMENT = "spec.model.source", "spec.workload.inputTokens", "spec.placement"
 LOAD, OBJECTIVES, ENGINE = "spec.workload", "spec.objectives", "spec.engine"
 SUMMARY = {"mean": 100, "p90": 200, "max": 400}
@@ -83,6 +84,9 @@ BY_RULE = (
     Bad("no percentile", f"{OBJECTIVES}.timeToFirstToken", {}, "set exactly one of p50, p90, p95 and p99"),
     Bad("two percentiles", f"{OBJECTIVES}.timePerOutputToken", {"p50": "1s", "p95": "2s"}, "set exactly one of p50"),
     Bad("model in capitals", "spec.model.name", "DeepSeek-V3.1", "write it as on the hub, in lower case"),
+    Bad("a variant of itself", VARIANTS, ["deepseek-r1", "deepseek-v3.1"], "among its own variants; take it out"),
+    Bad("a variant twice", VARIANTS, ["deepseek-r1", "deepseek-r1"], "a variant stands twice; name each once"),
+    Bad("a variant in capitals", VARIANTS, ["DeepSeek-R1"], "write it as on the hub, in lower case", f"{VARIANTS}[0]"),
     Bad("no source in source", SOURCE, {}, "set exactly one of huggingFace, persistentVolumeClaim, uri and path"),
     Bad("two sources", SOURCE, {"uri": "s3://a/b", "persistentVolumeClaim": {"name": "c"}}, "set exactly one of"),
     Bad("an address that is none", SOURCE, {"uri": "bucket/model"}, "write it like s3://", f"{SOURCE}.uri"),
@@ -221,6 +225,7 @@ BY_RULE = (
 BY_SCHEMA = (
     Bad("no model", "spec.model", REMOVE, ""),
     Bad("no name of a model", "spec.model", {}, "", "spec.model.name"),
+    Bad("five variants", VARIANTS, ["a", "b", "c", "d", "e"], ""),
     Bad("no workload", LOAD, REMOVE, ""),
     Bad("no rate", LOAD, {}, "", f"{LOAD}.requestsPerMinute"),
     Bad("no expected rate", f"{LOAD}.requestsPerMinute", {}, "", f"{LOAD}.requestsPerMinute.expected"),

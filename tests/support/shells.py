@@ -53,7 +53,7 @@ def launched(resource: Any, shape: Shape = CPU, **changes: Any) -> render.Launch
     }
     item = deployment_input(resource, catalog=CATALOG)
     placement = Placement(**{**values, **changes})
-    return render.launch(item, CATALOG.model(item.model), placement, render.pod_request(resource))
+    return render.launch(item, CATALOG.model(placement.model or item.model), placement, render.pod_request(resource))
 
 
 def group(
@@ -66,8 +66,6 @@ def group(
         resource,
         launch,
         replicas,
-        model=CATALOG.model(launch.spec.model),
         offering=offering(shape, **pool),
-        request=render.pod_request(resource),
         settings=settings or EngineSettings(),
     )

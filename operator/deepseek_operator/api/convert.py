@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from deepseek_operator.api.check import at, check, in_order, nearest, shown, without_nulls
@@ -15,6 +15,7 @@ from deepseek_operator.world import Object
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.demand import Demand, LatencyTarget, Objectives
 from deepseek_planner.errors import InputError, Problem
+from deepseek_planner.models import ModelSpec
 from deepseek_planner.plan import Constraints, DeploymentInput, DeploymentKey, Rebalancing
 from deepseek_planner.units import MicroUsd, micro_usd
 
@@ -58,6 +59,7 @@ def _about_catalog(raw: Any, catalog: Catalog) -> Iterator[Problem]:
             f"{model.name} has no repository on the hub",
             "say where its weights are: persistentVolumeClaim, uri or path",
         )
+    yield from _about_variants(raw, models)
     where = "placement.accelerators"
     allow, deny = (_texts(at(raw, f"{where}.{field}")) for field in ("allow", "deny"))
     for field, names in (("allow", allow), ("deny", deny)):
@@ -68,6 +70,18 @@ def _about_catalog(raw: Any, catalog: Catalog) -> Iterator[Problem]:
     if both and not set(allow) & set(deny):  # under two names; under one, the rule of the type has said it
         rule = AcceleratorRules.rules[0]
         yield Problem(f"spec.{where}.deny", shown(sorted(both)), rule.message, rule.remedy)
+
+
+def _about_variants(raw: Any, models: Mapping[str, ModelSpec]) -> Iterator[Problem]:
+    """Variants come from the hub, so the catalogue must know where."""
+    from_hub = [model.name for model in models.values() if model.repository]
+    for index, name in enumerate(_texts(at(raw, "model.variants"))):
+        where, model = f"spec.model.variants[{index}]", models.get(name)
+        if model is None:
+            yield Problem(where, shown(name), "is not a model of the catalogue", nearest(name, from_hub))
+        elif not model.repository:
+            remedy = "leave it out, or make it a deployment of its own with a source"
+            yield Problem(where, shown(name), "has no repository on the hub, where variants come from", remedy)
 
 
 def _texts(raw: Any) -> tuple[str, ...]:
@@ -124,6 +138,7 @@ def _converted(obj: Object, spec: DeepSeekDeploymentSpec, catalog: Catalog) -> D
         ),
         paused=spec.paused,
         own_weights=spec.model.source is not None,
+        variants=spec.model.variants,
     )
 
 

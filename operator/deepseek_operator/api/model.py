@@ -103,3 +103,25 @@ class ModelRef(Resource):
     source: ModelSource | None = Field(
         default=None, description="Own weights of the same architecture; the catalogue's hub repository when left out."
     )
+    variants: Annotated[tuple[ModelName, ...], MaxLen(4)] = Field(
+        default=(),
+        description="Other models of the catalogue that may answer in its place, from their hub repositories, where "
+        "that is cheaper or where it fits nowhere; none when left out. Clients ask for `name` whatever serves.",
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="!(self.name in self.variants)",
+            holds=lambda model: model.name not in model.variants,
+            message="the model is among its own variants",
+            remedy="take it out: it serves anyway",
+            field="variants",
+        ),
+        Rule(
+            cel="self.variants.all(one, self.variants.exists_one(other, other == one))",
+            holds=lambda model: len(set(model.variants)) == len(model.variants),
+            message="a variant stands twice",
+            remedy="name each once",
+            field="variants",
+        ),
+    )

@@ -19,11 +19,9 @@ from deepseek_operator.render.names import (
     write_placement,
 )
 from deepseek_operator.render.pods import pod_template
-from deepseek_operator.render.request import PodRequest
 from deepseek_operator.settings import EngineSettings
 from deepseek_operator.world import Kind, Object
 from deepseek_planner.hardware import Offering, Price
-from deepseek_planner.models import ModelSpec
 from deepseek_planner.units import MicroUsd, usd
 
 LAUNCH_KEY = "launchspec.json"
@@ -63,23 +61,21 @@ def engine_group(
     launch: Launch,
     replicas: int,
     *,
-    model: ModelSpec,
     offering: Offering,
-    request: PodRequest,
     settings: EngineSettings,
 ) -> dict[str, Any]:
     """The object that runs one group of engines."""
     target = launch.target
     shape = target.placement.shape
-    server = pod_template(launch, SERVER, model=model, offering=offering, request=request, settings=settings)
+    server = pod_template(launch, SERVER, offering=offering, settings=settings)
     if shape.nodes_per_replica == 1:
         spec = _deployment_spec(target.name, server)
         api_version = "apps/v1"
     else:
-        worker = pod_template(launch, WORKER, model=model, offering=offering, request=request, settings=settings)
+        worker = pod_template(launch, WORKER, offering=offering, settings=settings)
         spec = _leader_worker_spec(shape.nodes_per_replica, server, worker)
         api_version = "leaderworkerset.x-k8s.io/v1"
-    note = write_placement(shape, target.placement.pool, target.placement.capacity_type, target.launch_hash)
+    note = write_placement(launch.placed)
     return {
         "apiVersion": api_version,
         "kind": str(kind_of(shape.nodes_per_replica)),

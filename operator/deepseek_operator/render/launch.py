@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from deepseek_operator.render.names import group_name
-from deepseek_operator.render.request import PodRequest
+from deepseek_operator.render.names import Placed, group_name
+from deepseek_operator.render.request import PodRequest, WeightSource
 from deepseek_planner.demand import Demand
 from deepseek_planner.models import CompressedAttention, GroupedAttention, LatentAttention, ModelSpec, Precision
 from deepseek_planner.moves import TargetGroup
@@ -29,14 +29,28 @@ class Launch:
 
     target: TargetGroup
     spec: LaunchSpec
+    model: ModelSpec
+    """The one that serves: the deployment's own or a variant."""
+    request: PodRequest
+
+    @property
+    def placed(self) -> Placed:
+        """What its groups say they were made for."""
+        target, placement = self.target, self.target.placement
+        return Placed(placement.shape, placement.pool, placement.capacity_type, target.launch_hash, placement.model)
 
 
 def launch(item: DeploymentInput, model: ModelSpec, placement: Placement, request: PodRequest) -> Launch:
-    """Everything that makes one placement's engines what they are. Same input, same name and hash."""
+    """Everything that makes one placement's engines what they are. Same input, same name and hash.
+
+    A variant's weights are the catalogue's: the resource's own are another model's.
+    """
+    if placement.model:
+        request = replace(request, source=WeightSource())
     spec = launch_spec(item, model, placement, request)
     launch_hash = identity(spec, request)
     name = group_name(item.key.name, placement.shape, launch_hash)
-    return Launch(TargetGroup(item.key, name, launch_hash, placement), spec)
+    return Launch(TargetGroup(item.key, name, launch_hash, placement), spec, model, request)
 
 
 def identity(spec: LaunchSpec, request: PodRequest) -> str:
@@ -50,13 +64,13 @@ def identity(spec: LaunchSpec, request: PodRequest) -> str:
 
 
 def launch_spec(item: DeploymentInput, model: ModelSpec, placement: Placement, request: PodRequest) -> LaunchSpec:
-    """The contract that the pods of a placement read."""
+    """The contract that the pods of a placement read. Clients ask for the deployment's model, whatever serves it."""
     shape, engine = placement.shape, placement.engine
     return LaunchSpec(
         namespace=item.key.namespace,
         name=item.key.name,
         model=model.name,
-        served_model_name=model.name,
+        served_model_name=item.model,
         architecture=architecture(model),
         weights=weights(model, shape.precision, request),
         accelerator=shape.accelerator,

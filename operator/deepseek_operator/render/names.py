@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from deepseek_operator.world import Object
@@ -67,8 +68,21 @@ def key_of(resource: Object) -> DeploymentKey:
     return DeploymentKey(resource["metadata"].get("namespace", ""), resource["metadata"]["name"])
 
 
-def write_placement(shape: Shape, pool: str, capacity_type: CapacityType, launch_hash: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What a group was made for, as its annotation says."""
+
+    shape: Shape
+    pool: str
+    capacity_type: CapacityType
+    launch_hash: str
+    model: str = ""
+    """The variant that it serves; empty: the deployment's own model."""
+
+
+def write_placement(placed: Placed) -> str:
     """The annotation from which a group is read back."""
+    shape = placed.shape
     document = {
         "accelerator": shape.accelerator,
         "precision": str(shape.precision),
@@ -77,15 +91,17 @@ def write_placement(shape: Shape, pool: str, capacity_type: CapacityType, launch
         "dataParallel": shape.data_parallel,
         "expertParallel": shape.expert_parallel,
         "nodesPerReplica": shape.nodes_per_replica,
-        "pool": pool,
-        "capacityType": str(capacity_type),
-        "launchHash": launch_hash,
+        "pool": placed.pool,
+        "capacityType": str(placed.capacity_type),
+        "launchHash": placed.launch_hash,
     }
+    if placed.model:
+        document["model"] = placed.model
     return json.dumps(document, sort_keys=True, separators=(",", ":"))
 
 
-def read_placement(annotations: Mapping[str, str]) -> tuple[Shape, str, CapacityType, str] | None:
-    """Shape, pool, capacity type and launch hash; None where the annotation is absent or not ours."""
+def read_placement(annotations: Mapping[str, str]) -> Placed | None:
+    """What a group was made for; None where the annotation is absent or not ours."""
     try:
         document = json.loads(annotations[PLACEMENT_ANNOTATION])
         shape = Shape(
@@ -97,6 +113,12 @@ def read_placement(annotations: Mapping[str, str]) -> tuple[Shape, str, Capacity
             expert_parallel=int(document["expertParallel"]),
             nodes_per_replica=int(document["nodesPerReplica"]),
         )
-        return shape, str(document["pool"]), CapacityType(document["capacityType"]), str(document["launchHash"])
+        return Placed(
+            shape=shape,
+            pool=str(document["pool"]),
+            capacity_type=CapacityType(document["capacityType"]),
+            launch_hash=str(document["launchHash"]),
+            model=str(document.get("model", "")),
+        )
     except (KeyError, ValueError, TypeError):
         return None

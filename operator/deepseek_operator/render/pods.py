@@ -18,7 +18,7 @@ from deepseek_operator.render.names import (
 from deepseek_operator.render.request import PodRequest
 from deepseek_operator.settings import EngineSettings
 from deepseek_planner.hardware import Offering
-from deepseek_planner.models import ModelSpec, Precision
+from deepseek_planner.models import Precision
 
 CONTAINER = "engine"
 USER_ID = 65532
@@ -42,16 +42,13 @@ def pod_template(
     launch: Launch,
     role: str,
     *,
-    model: ModelSpec,
     offering: Offering,
-    request: PodRequest,
     settings: EngineSettings,
 ) -> dict[str, Any]:
     """Template of the pods of one group. The user's labels and annotations never replace ours."""
-    target = launch.target
-    placement = target.placement
+    target, request = launch.target, launch.request
     ours = labels(target.key.name, "engine") | {GROUP_LABEL: target.name, ROLE_LABEL: role}
-    note = write_placement(placement.shape, placement.pool, placement.capacity_type, target.launch_hash)
+    note = write_placement(launch.placed)
     spec: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -75,8 +72,8 @@ def pod_template(
                 "labelSelector": {"matchLabels": {DEPLOYMENT_LABEL: target.key.name, ROLE_LABEL: role}},
             }
         ],
-        "containers": [_container(launch, model, request, settings)],
-        "volumes": _volumes(launch, offering, request),
+        "containers": [_container(launch, settings)],
+        "volumes": _volumes(launch, offering),
     }
     if request.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in request.image_pull_secrets]
@@ -91,20 +88,20 @@ def pod_template(
     return {"metadata": metadata, "spec": spec}
 
 
-def _container(launch: Launch, model: ModelSpec, request: PodRequest, settings: EngineSettings) -> dict[str, Any]:
-    spec = launch.spec
+def _container(launch: Launch, settings: EngineSettings) -> dict[str, Any]:
+    spec, source = launch.spec, launch.request.source
     mounts: list[dict[str, Any]] = [
         {"name": "launch", "mountPath": "/etc/deepseek", "readOnly": True},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own, an emptyDir
         {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - ditto, in memory
     ]
-    if request.source.claim:
+    if source.claim:
         mounts.append({"name": "weights", "mountPath": CLAIM_PATH, "readOnly": True})
     elif spec.weights.cache_path:
         mounts.append({"name": "cache", "mountPath": CACHE_PATH})
     env: list[dict[str, Any]] = [{"name": "HOME", "value": "/tmp"}]  # noqa: S108 - the root is read-only
-    if request.source.token_secret:
-        secret = {"name": request.source.token_secret, "key": request.source.token_key}
+    if source.token_secret:
+        secret = {"name": source.token_secret, "key": source.token_key}
         env.append({"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": secret}})
     return {
         "name": CONTAINER,
@@ -117,7 +114,7 @@ def _container(launch: Launch, model: ModelSpec, request: PodRequest, settings: 
             {"name": "http", "containerPort": spec.port, "protocol": "TCP"},
             {"name": "metrics", "containerPort": spec.metrics_port, "protocol": "TCP"},
         ],
-        "resources": resources(launch, model, settings),
+        "resources": resources(launch, settings),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -142,7 +139,7 @@ def _probe(path: str, port: int, *, period_s: int, failures: int) -> dict[str, A
     }
 
 
-def resources(launch: Launch, model: ModelSpec, settings: EngineSettings) -> dict[str, Any]:
+def resources(launch: Launch, settings: EngineSettings) -> dict[str, Any]:
     """Requests and limits of one pod of a replica.
 
     A CPU engine asks for less than the cores it uses, so that the agents of a node fit beside it: the
@@ -150,7 +147,7 @@ def resources(launch: Launch, model: ModelSpec, settings: EngineSettings) -> dic
     """
     shape = launch.target.placement.shape
     if shape.accelerator == "cpu":
-        held = model.total_parameters * _BYTES_PER_PARAMETER[shape.precision]
+        held = launch.model.total_parameters * _BYTES_PER_PARAMETER[shape.precision]
         held += launch.spec.engine.kv_cache_bytes * shape.accelerators
         memory = _mebibytes(max(_CPU_LEAST_BYTES, _CPU_ENGINE_BYTES + held))
         return {
@@ -181,14 +178,14 @@ def _tolerations(offering: Offering, request: PodRequest, settings: EngineSettin
     return [item for index, item in enumerate(wanted) if item not in wanted[:index]]
 
 
-def _volumes(launch: Launch, offering: Offering, request: PodRequest) -> list[dict[str, Any]]:
+def _volumes(launch: Launch, offering: Offering) -> list[dict[str, Any]]:
     small = offering.accelerator == "cpu"
     volumes: list[dict[str, Any]] = [
         {"name": "launch", "configMap": {"name": launch.target.name}},
         {"name": "tmp", "emptyDir": {}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "512Mi" if small else "8Gi"}},
     ]
-    if claim := request.source.claim:
+    if claim := launch.request.source.claim:
         volumes.append({"name": "weights", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}})
     elif launch.spec.weights.cache_path:
         volumes.append({"name": "cache", **_cache(offering.weights_cache)})

@@ -8,7 +8,7 @@ from datetime import date
 import pytest
 
 from deepseek_operator import render
-from deepseek_operator.render.names import read_placement
+from deepseek_operator.render.names import Placed, read_placement
 from deepseek_operator.settings import EngineSettings
 from deepseek_planner.hardware import CapacityType, Price
 from deepseek_planner.models import Precision
@@ -16,7 +16,7 @@ from deepseek_planner.plan import Shape
 from deepseek_planner.units import micro_usd
 from deepseek_runtime.launchspec import LaunchSpec
 from support.objects import deployment, merged
-from support.shells import CATALOG, CPU, group, launched, offering
+from support.shells import CPU, group, launched, offering
 
 H100 = Shape("h100", Precision.FP8, 8, 1, 1, 8, 1)
 TWO_NODES = Shape("h100", Precision.FP8, 8, 2, 1, 1, 2)
@@ -96,7 +96,7 @@ def test_long_names_stay_labels_and_stay_apart():
 
 def test_the_placement_is_read_back_from_the_annotation():
     launch, made = launched(deployment()), group(deployment())
-    expected = (CPU, "machines", CapacityType.SPOT, launch.target.launch_hash)
+    expected = Placed(CPU, "machines", CapacityType.SPOT, launch.target.launch_hash)
     assert read_placement(made["metadata"]["annotations"]) == expected
     assert read_placement(made["spec"]["template"]["metadata"]["annotations"]) == expected
     assert read_placement({}) is None
@@ -213,17 +213,9 @@ def test_what_pods_carry_never_replaces_what_is_ours():
         "runtimeClassName": "nvidia",
     }
     resource = merged(deployment(), {"spec": {"pod": wishes}})
-    launch = launched(deployment())
-    request = render.pod_request(resource)
-    made = render.engine_group(
-        resource,
-        launch,
-        1,
-        model=CATALOG.model("deepseek-tiny"),
-        offering=offering(CPU),
-        request=request,
-        settings=EngineSettings(),
-    )
+    # Past the rules of the API, as if an older release had let it through.
+    launch = replace(launched(deployment()), request=render.pod_request(resource))
+    made = render.engine_group(resource, launch, 1, offering=offering(CPU), settings=EngineSettings())
     template = made["spec"]["template"]
     assert template["metadata"]["labels"]["team"] == "a"
     assert template["metadata"]["labels"]["serving.deepseek-operator.dev/group"] == made["metadata"]["name"]
