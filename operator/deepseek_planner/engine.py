@@ -16,6 +16,7 @@ from deepseek_planner.memory import CACHE_UNIT_BYTES, Fit, shard
 from deepseek_planner.models import LatentAttention, ModelSpec
 from deepseek_planner.plan import DeploymentInput, EngineParameters, Shape
 from deepseek_planner.precision import PrecisionChoice
+from deepseek_planner.prediction.batching import CACHE_HELD_OUTPUT
 from deepseek_planner.service import Lengths
 
 GIB = float(1 << 30)
@@ -64,9 +65,14 @@ class EngineQuestion:
         return self.accelerator.compute_capability is None
 
     @property
-    def typical_tokens(self) -> float:
-        """Prompt and answer of a request, as declared, on average."""
-        return self.declared.input_mean + self.declared.output_mean
+    def shared_tokens(self) -> float:
+        """Prompt tokens that are kept once for all requests."""
+        return self.declared.input_mean - self.declared.prefill_mean
+
+    @property
+    def held_tokens(self) -> float:
+        """What a request keeps for itself on average, as declared: its prompt, and its answer as far as it has come."""
+        return self.declared.prefill_mean + CACHE_HELD_OUTPUT * self.declared.output_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +177,16 @@ def prefix_tokens(asked: EngineQuestion) -> int:
     return (min(shared, longest) if shared else longest) // block * block
 
 
+def requests_held(asked: EngineQuestion, memory: Fit, engine: EngineParameters) -> int:
+    """Requests that one rank's cache holds, as they are on average."""
+    shared = sequence_bytes(asked, memory, engine, asked.shared_tokens) if asked.shared_tokens > 0 else 0.0
+    each = sequence_bytes(asked, memory, engine, asked.held_tokens)
+    return max(0, int((engine.kv_cache_bytes - shared) / each))
+
+
 def _held(asked: EngineQuestion, memory: Fit, engine: EngineParameters) -> EngineParameters:
-    """With as many requests at once as the cache holds of typical ones."""
-    held = int(engine.kv_cache_bytes / sequence_bytes(asked, memory, engine, asked.typical_tokens))
+    """With as many requests at once as the cache holds."""
+    held = requests_held(asked, memory, engine)
     return replace(engine, max_num_seqs=max(1, min(engine.max_num_seqs, held)))
 
 

@@ -17,6 +17,7 @@ from deepseek_planner.engine import (
     may_draft,
     most_sequences,
     prefix_tokens,
+    requests_held,
     sequence_bytes,
     step_tokens,
 )
@@ -66,15 +67,15 @@ def _longest(asked: EngineQuestion, engine: EngineParameters) -> EngineReason:
 
 def _sequences(asked: EngineQuestion, memory: Fit, engine: EngineParameters, foreseen: Foreseen | None) -> EngineReason:
     most = most_sequences(asked.accelerator)
-    each = sequence_bytes(asked, memory, engine, asked.typical_tokens)
-    held = int(engine.kv_cache_bytes / each)
+    each = sequence_bytes(asked, memory, engine, asked.held_tokens)
+    held = requests_held(asked, memory, engine)
     if engine.max_num_seqs >= most:
-        text = f"the engine's usual limit on this accelerator; the cache would hold {held} typical requests"
+        text = f"the engine's usual limit on this accelerator; the cache would hold {held} requests"
     elif engine.max_num_seqs >= held:
         text = (
-            f"the cache holds {held} requests of {asked.typical_tokens:.0f} tokens, {each / 1e6:.1f} MB each"
+            f"the cache holds {held} requests of {asked.held_tokens:.0f} tokens on average, {each / 1e6:.1f} MB each"
             if held
-            else f"one request of {asked.typical_tokens:.0f} tokens fills the cache"
+            else f"one request of {asked.held_tokens:.0f} tokens fills the cache"
         )
     else:
         busy = foreseen.running / asked.shape.data_parallel if foreseen else FEWEST_SEQUENCES / 2

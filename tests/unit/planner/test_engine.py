@@ -80,13 +80,26 @@ def test_neither_load_nor_measurement_changes_a_parameter() -> None:
     )
 
 
-def test_sequences_are_what_the_cache_holds_of_typical_requests() -> None:
+def test_sequences_are_what_the_cache_holds_of_them() -> None:
     asked = question(*R1_DISTILL)
     memory = memory_of(asked)
     engine = parameters(asked, memory)
-    typical = memory.sequence_bytes(asked.typical_tokens)
-    assert engine.max_num_seqs == int(engine.kv_cache_bytes / typical) < most_sequences(asked.accelerator)
-    assert f"holds {engine.max_num_seqs} requests of 1500 tokens" in reason(asked, "maxNumSeqs").reason
+    # 1200 tokens in and 60 % of 300 out, of 28 layers x 4 heads x 128 x 4 bytes.
+    held = int(engine.kv_cache_bytes / (1380 * 28 * 4 * 128 * 4))
+    assert engine.max_num_seqs == held < most_sequences(asked.accelerator)
+    assert f"holds {held} requests of 1380 tokens on average" in reason(asked, "maxNumSeqs").reason
+
+
+def test_a_shared_prefix_is_held_once() -> None:
+    asked = question(*R1_DISTILL, demand=demand(shared_prefix_tokens=600))
+    memory = memory_of(asked)
+    engine = parameters(asked, memory)
+    # Prompts shorter than the prefix keep one token, so the mean saved is a little below 600.
+    prefix = asked.declared.input_mean - asked.declared.prefill_mean
+    assert 500 < prefix <= 600
+    bytes_ = 28 * 4 * 128 * 4
+    held = (engine.kv_cache_bytes - prefix * bytes_) / ((asked.declared.prefill_mean + 180) * bytes_)
+    assert engine.max_num_seqs == min(256, int(held))
 
 
 @pytest.mark.parametrize(("accelerator", "most"), [("h200", 1024), ("b200", 1024), ("a100-80gb", 256), ("l40s", 256)])
@@ -118,7 +131,7 @@ class TestCacheFormat:
         memory = memory_of(asked)
         engine = parameters(asked, memory)
         assert engine.kv_cache_dtype == "fp8_ds_mla"
-        assert engine.max_num_seqs > memory.cache / memory.sequence_bytes(asked.typical_tokens)
+        assert engine.max_num_seqs > memory.cache / memory.sequence_bytes(asked.held_tokens)
         # 656 bytes and the indexer's 132 of 1152 and 132, by hand.
         assert cache_ratio(asked.model, "fp8_ds_mla") == pytest.approx((656 + 132) / (1152 + 132))
         assert sequence_bytes(asked, memory, engine, 1000) == pytest.approx(61 * (656 + 132) * 1000)
@@ -169,7 +182,7 @@ class TestForeseen:
         asked = question("deepseek-v3", "h200", "fp8", 8)
         assert parameters(asked, memory_of(asked), foresee).max_num_batched_tokens == 2048
 
-    @pytest.mark.parametrize(("running", "sequences"), [(50.0, 100), (1.0, 8), (900.0, 385)])
+    @pytest.mark.parametrize(("running", "sequences"), [(50.0, 100), (1.0, 8), (900.0, 419)])
     def test_no_more_run_than_twice_a_busy_moment(self, running: float, sequences: int) -> None:
         asked = question("deepseek-v3", "h200", "fp8", 8)
         engine = parameters(asked, memory_of(asked), lambda _: Foreseen(1.0, running, 0.3))
@@ -214,7 +227,7 @@ class TestDrafts:
     def test_off_where_many_run(self) -> None:
         asked = question("deepseek-v3", "h200", "fp8", 8)
         assert parameters(asked, memory_of(asked)).speculative_tokens == 0
-        assert "sized to run 385" in reason(asked, "speculativeTokens").reason
+        assert "sized to run 419" in reason(asked, "speculativeTokens").reason
 
     def test_off_where_the_longest_request_needs_the_room(self) -> None:
         asked = question("deepseek-v3", "h200", "fp8", 8)
