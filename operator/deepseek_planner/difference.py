@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from deepseek_planner import risk
 from deepseek_planner.forecast import covered
+from deepseek_planner.hardware import Offering
 from deepseek_planner.plan import (
     DeploymentInput,
     DeploymentKey,
@@ -12,8 +15,10 @@ from deepseek_planner.plan import (
     EngineGroup,
     Placement,
     Policy,
+    Setback,
     Snapshot,
 )
+from deepseek_planner.setbacks import setbacks
 from deepseek_planner.units import MicroUsd
 
 
@@ -68,8 +73,47 @@ class Situation:
         return MicroUsd(sum(group.usd_per_hour for group in self.fleet))
 
     @property
+    def expected_usd_per_hour(self) -> MicroUsd:
+        """With what interruptions lose, and without what is paid for anyway."""
+        return MicroUsd(sum(group.desired * self.expected(group.usd_per_replica_hour, group) for group in self.fleet))
+
+    def expected(self, nominal: MicroUsd | None, what: EngineGroup | Placement) -> int:
+        """Micro-dollars per hour that one replica is worth in a choice: the same for what runs and what is planned."""
+        offering = self.offering(what.pool)
+        if nominal is None or offering is None:
+            return nominal or 0
+        return risk.expected_usd_per_hour(
+            nominal,
+            offering,
+            nodes_per_replica=what.shape.nodes_per_replica,
+            engine_start_s=self.policy.engine_start_s,
+        )
+
+    def offering(self, pool: str) -> Offering | None:
+        return next((each for each in self.snapshot.offerings if each.pool == pool), None)
+
+    @property
     def is_over_budget(self) -> bool:
-        return self.usd_per_hour > self.deployment.objectives.max_usd_per_hour
+        """Over the deployment's own, or over the cluster's while the plan wants less of it here."""
+        if self.usd_per_hour > self.deployment.objectives.max_usd_per_hour:
+            return True
+        limit, planned = self.policy.max_usd_per_hour, self.plan.usd_per_hour if self.plan else 0
+        return limit is not None and self.usd_per_hour > planned and cluster_usd_per_hour(self.snapshot) > limit
+
+    @property
+    def is_cooling_down(self) -> bool:
+        """Whether the last move is too young for engines to be taken away again."""
+        last = self.deployment.last_move_at
+        return last is not None and (self.snapshot.now - last).total_seconds() < self.deployment.rebalancing.cooldown_s
+
+    @property
+    def setbacks(self) -> tuple[Setback, ...]:
+        return setbacks(self.snapshot, self.deployment, self.policy)
+
+
+def cluster_usd_per_hour(snapshot: Snapshot) -> MicroUsd:
+    """Of everything of ours that was asked for."""
+    return MicroUsd(sum(group.usd_per_hour for group in snapshot.fleet.groups))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +130,13 @@ class Difference:
     """A target has replicas too many."""
     surplus: tuple[EngineGroup, ...]
     """Groups in no target."""
+    starts: int
+    """Engines that would be started."""
     saves: MicroUsd
+    """Expected dollars per hour; negative when the plan costs more."""
+    is_on_its_way: bool
+    """The last move is not over: it goes on, since half of it costs more than either end. What became of a plan
+    that changed meanwhile is judged anew."""
 
     @property
     def is_none(self) -> bool:
@@ -96,25 +146,34 @@ class Difference:
     def only_grows(self) -> bool:
         return self.grows and not (self.shrinks or self.surplus)
 
-    @property
-    def is_on_its_way(self) -> bool:
-        """Old engines beside new ones. Half a move costs more than either end, so it goes on."""
-        return self.started and bool(self.surplus)
-
 
 def difference(situation: Situation) -> Difference:
     """What separates the fleet from the plan's targets."""
     goals = as_running(situation.deployment, situation.targets, situation.fleet)
-    running = {group.name: group for group in situation.fleet}
+    running = {group.name: group.desired for group in situation.fleet}
     wanted = {goal.name: goal.placement.replicas for goal in goals}
+    surplus = tuple(group for group in situation.fleet if group.name not in wanted)
+    planned = sum(
+        goal.placement.replicas * situation.expected(goal.placement.usd_per_replica_hour, goal.placement)
+        for goal in goals
+    )
     return Difference(
         goals=goals,
         started=any(name in running for name in wanted),
-        grows=any(replicas > (running[name].desired if name in running else 0) for name, replicas in wanted.items()),
-        shrinks=any(name in running and replicas < running[name].desired for name, replicas in wanted.items()),
-        surplus=tuple(group for group in situation.fleet if group.name not in wanted),
-        saves=MicroUsd(situation.usd_per_hour - sum(goal.placement.usd_per_hour for goal in goals)),
+        grows=any(replicas > running.get(name, 0) for name, replicas in wanted.items()),
+        shrinks=any(replicas < running.get(name, 0) for name, replicas in wanted.items()),
+        surplus=surplus,
+        starts=sum(max(0, replicas - running.get(name, 0)) for name, replicas in wanted.items()),
+        saves=MicroUsd(situation.expected_usd_per_hour - planned),
+        is_on_its_way=_is_on_its_way(situation.deployment.last_move_groups, wanted, running),
     )
+
+
+def _is_on_its_way(last: Mapping[str, int], wanted: Mapping[str, int], running: Mapping[str, int]) -> bool:
+    is_half = bool(wanted.keys() & running.keys()) and bool(running.keys() - wanted.keys())
+    if not last:
+        return is_half
+    return dict(last) == dict(wanted) or (is_half and last.keys() == wanted.keys())
 
 
 def _is_edited(deployment: DeploymentInput) -> bool:

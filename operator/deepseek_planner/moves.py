@@ -6,11 +6,16 @@ Three kinds of difference, three bars:
 - More capacity is needed: at once, when measurements ask for it.
 - The plan costs less: only where :mod:`deepseek_planner.worth` finds the savings worth the disruption.
 
+Soon after a move nothing is taken away: where more capacity is needed then, what is missing is added beside what runs,
+and what is too much by then goes later, for savings. A move goes on without bars while the plan names the same groups;
+where the plan changed on the way, the rest is judged anew. Engines that never become ready are given up.
+
 ``verdicts`` keeps the moves that wait together with what they wait for; ``moves`` are those that wait for nothing.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -19,7 +24,14 @@ from deepseek_planner.difference import Difference, Situation, TargetGroup, as_r
 from deepseek_planner.forecast import DECLARED, covered
 from deepseek_planner.plan import DeploymentInput, DeploymentKey, Plan, Policy, RebalancingMode, Snapshot
 from deepseek_planner.units import MicroUsd, format_usd
-from deepseek_planner.worth import Hold, Waiting, held_for_capacity, held_for_savings, objective_missed
+from deepseek_planner.worth import (
+    Hold,
+    Waiting,
+    held_for_capacity,
+    held_for_savings,
+    held_for_setback,
+    objective_missed,
+)
 
 __all__ = [
     "Hold",
@@ -47,6 +59,7 @@ class MoveReason(StrEnum):
     COST_PER_TOKEN_HIGH = "CostPerTokenHigh"
     CHEAPER_PLAN = "CheaperPlan"
     OVER_BUDGET = "OverBudget"
+    DID_NOT_START = "DidNotStart"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +82,16 @@ class Move:
     """Negative when the move costs more than what runs."""
     message: str
     keeps: tuple[KeptGroup, ...] = ()
-    """What stays of the fleet where no plan is feasible but less must run."""
+    """What stays of the fleet though no target names it."""
+    least_serving: int | None = None
+    """Replicas that the measured load needs: where there is no room for one more, old ones may stop first down to
+    so many. None: not known, none may."""
+
+    @property
+    def groups(self) -> Mapping[str, int]:
+        """Names and replicas of everything that is left when the move is over."""
+        left = {kept.name: kept.replicas for kept in self.keeps if kept.replicas}
+        return left | {target.name: target.placement.replicas for target in self.targets}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +135,9 @@ def verdicts(
             policy=policy,
             settled_s=settled_s.get(key, 0.0),
         )
-        verdict = _verdict(situation) if situation.is_feasible else _shrunk_to_minimum(situation)
+        verdict = _given_up(situation) or (
+            _verdict(situation) if situation.is_feasible else _shrunk_to_minimum(situation)
+        )
         if verdict is not None:
             found.append(verdict)
     return tuple(found)
@@ -123,18 +147,64 @@ def _verdict(situation: Situation) -> Verdict | None:
     differs = difference(situation)
     if differs.is_none:
         return None
+    shunned = held_for_setback(situation, differs)
     required = _required_reason(situation, differs)
     if required is not None:
-        return Verdict(_move(situation, differs, required, required=True))
+        return Verdict(_move(situation, differs, required, required=True), shunned)
     move = _move(situation, differs, _reason(situation, differs), required=False)
-    if differs.is_on_its_way:
-        return Verdict(move, _held_by_mode(situation))
+    if shunned is not None or differs.is_on_its_way:
+        return Verdict(move, _held_by_mode(situation) or shunned)
     if differs.only_grows or differs.saves < 0:
         waiting = _held_by_mode(situation) or held_for_capacity(situation, differs)
-        return Verdict(replace(move, required=True), waiting)
+        beside = _beside(situation, differs, move) if situation.is_cooling_down else None
+        return Verdict(replace(beside or move, required=True), waiting)
     if differs.saves == 0 and differs.grows:
         return None  # the same dollars for another shape: nothing is gained by the disruption
     return Verdict(move, _held_by_mode(situation) or held_for_savings(situation, differs))
+
+
+def _beside(situation: Situation, differs: Difference, move: Move) -> Move | None:
+    """What is missing beside all that runs; None where the budget does not reach that far."""
+    running = {group.name: group for group in situation.fleet}
+
+    def grown(goal: TargetGroup) -> TargetGroup:
+        desired = running[goal.name].desired if goal.name in running else 0
+        return replace(goal, placement=replace(goal.placement, replicas=max(desired, goal.placement.replicas)))
+
+    goals = tuple(grown(goal) for goal in differs.goals)
+    kept = tuple(KeptGroup(group.name, group.desired) for group in differs.surplus if group.desired)
+    runs = sum(running[item.name].usd_per_hour for item in kept)
+    total = MicroUsd(runs + sum(goal.placement.usd_per_hour for goal in goals))
+    if total > situation.deployment.objectives.max_usd_per_hour:
+        return None
+    saves = MicroUsd(situation.usd_per_hour - total)
+    return replace(
+        move,
+        targets=goals,
+        keeps=kept,
+        saves_usd_per_hour=saves,
+        message=f"{differs.starts} engines beside what runs, {_dollars(saves)}",
+    )
+
+
+def _given_up(situation: Situation) -> Verdict | None:
+    """Engines of which none became ready go, as long as others serve; those stay as they are."""
+    names = {item.group: item.message for item in situation.setbacks}
+    failed = [group for group in situation.fleet if group.name in names and not group.ready]
+    others = [group for group in situation.fleet if group not in failed]
+    if not failed or not any(group.ready for group in others):
+        return None
+    which = ", ".join(f"{group.name} ({names[group.name]})" for group in failed)
+    move = Move(
+        key=situation.deployment.key,
+        targets=(),
+        reason=MoveReason.DID_NOT_START,
+        required=True,
+        saves_usd_per_hour=MicroUsd(sum(group.usd_per_hour for group in failed)),
+        message=f"given up: {which}",
+        keeps=tuple(KeptGroup(group.name, group.desired) for group in others),
+    )
+    return Verdict(move)
 
 
 def _required_reason(situation: Situation, differs: Difference) -> MoveReason | None:
@@ -198,7 +268,23 @@ def _move(situation: Situation, differs: Difference, reason: MoveReason, *, requ
         required=required,
         saves_usd_per_hour=differs.saves,
         message=f"{before} -> {after}, {_dollars(differs.saves)}",
+        least_serving=_least_serving(situation, differs),
     )
+
+
+def _least_serving(situation: Situation, differs: Difference) -> int | None:
+    """Replicas that the busiest minute needs, with headroom, where old and new engines serve alike."""
+    measured, plan = covered(situation.deployment.measured), situation.plan
+    shapes = {goal.placement.shape for goal in differs.goals} | {group.shape for group in situation.fleet}
+    replicas = sum(goal.placement.replicas for goal in differs.goals)
+    if measured is None or plan is None or plan.prediction is None or len(shapes) > 1 or not replicas:
+        return None
+    if objective_missed(situation.deployment) or plan.prediction.capacity_requests_per_min <= 0:
+        return None
+    busiest = max(measured.peak_requests_per_min, measured.requests_per_min)
+    load = busiest * (1 + situation.policy.headroom_percent / 100)
+    needed = math.ceil(load * replicas / plan.prediction.capacity_requests_per_min)
+    return max(1, needed, min(situation.deployment.constraints.min_replicas, replicas))
 
 
 def _shrunk_to_minimum(situation: Situation) -> Verdict | None:

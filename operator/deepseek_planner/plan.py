@@ -172,6 +172,7 @@ class RejectionReason(StrEnum):
     SPOT_SHARE = "SpotShareTooHigh"
     SPOT_RISK = "SpotRiskTooHigh"
     CLUSTER_BUDGET = "ClusterBudgetShort"
+    DID_NOT_START = "DidNotStart"
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +317,19 @@ class Rebalancing:
 
 
 @dataclass(frozen=True, slots=True)
+class Setback:
+    """Engines that were given up because none of them became ready."""
+
+    group: str
+    shape: str
+    """Its name."""
+    pool: str
+    at: datetime
+    message: str
+    """Why, when known."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentInput:
     """One DeepSeekDeployment as the planner sees it."""
 
@@ -336,6 +350,10 @@ class DeploymentInput:
     """Whether the weights are the user's own checkpoint: then no other precision of the catalogue's can serve."""
     variants: tuple[str, ...] = ()
     """Other catalogue models that may serve instead."""
+    last_move_groups: Mapping[str, int] = field(default_factory=dict)
+    """Names and replicas of the groups that the last move was for; empty: not known."""
+    setbacks: tuple[Setback, ...] = ()
+    """What was given up lately, as remembered: :mod:`setbacks` adds what is seen now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,6 +381,10 @@ class EngineGroup:
     """Of those starting: without a node, so they hold no accelerators and cost nothing yet."""
     model: str = ""
     """The variant that it serves; empty: the deployment's own model."""
+    starts: tuple[datetime, ...] = ()
+    """When those of its engines that still exist were started, oldest first."""
+    unready_since: datetime | None = None
+    """Since when the engine that has been waited for longest is not ready."""
 
     @property
     def paid_replicas(self) -> int:
@@ -429,5 +451,7 @@ class Policy:
     """For how long an old engine is paid for while it finishes its requests."""
     patience: float = 3.0
     """Cold starts after which engines that did not become ready are given up."""
+    give_up_s: float = 3600.0
+    """Before that, only engines that say why they do not start are given up: weights may take the better part of it."""
     retry_s: float = 3600.0
     """For how long after that no engine is started there again."""

@@ -1,10 +1,12 @@
 """From moves to one surge-safe step per deployment, derived from what is observed, so a restart loses nothing.
 
-Create before destroy. What is missing is created first, as far as the budget and the pool's room allow: every
-replica that is asked for, starts or drains costs money, so the surge counts against the budget. When all targets
-are ready the surplus goes one replica per step, each drained before the next, and emptied groups are deleted.
-A replacement starts only where it can end: with room for all new engines beside the old, or, for engines of the
-same shape, with room for one more. The last serving replica is never stopped before another serves.
+Create before destroy. What is missing is created first, as far as the budgets and the pool's room allow: every
+replica that is asked for, starts or drains costs money, so the surge counts against the deployment's budget and the
+cluster's. When all targets are ready what is too much goes one replica per step, each drained before the next, and
+emptied groups are deleted. A replacement starts only where it can end: with room for all new engines beside the old,
+or, for engines of the same shape, with room for one more, or none where the measured load lets an old one stop first.
+Spot replicas go before those that cannot be taken back. The last serving replica is never stopped before another
+serves.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from deepseek_planner.moves import Move, TargetGroup
-from deepseek_planner.plan import DeploymentInput, DeploymentKey, EngineGroup, Shape, Snapshot
-from deepseek_planner.room import replicas_that_fit
+from deepseek_planner.hardware import CapacityType
+from deepseek_planner.moves import Move, MoveReason, TargetGroup
+from deepseek_planner.plan import DeploymentKey, EngineGroup, Policy, Snapshot
+from deepseek_planner.progress import Goal, Progress, progress, serving, spend_of
 from deepseek_planner.units import MicroUsd, format_usd
 
 
@@ -51,13 +54,16 @@ WAITING_FOR_READY = "WaitingForReady"
 DRAINING = "Draining"
 OVER_BUDGET = "OverBudget"
 
+AS_SHIPPED = Policy()
 
-def next_step(snapshot: Snapshot, move: Move) -> Step | None:
+
+def next_step(snapshot: Snapshot, move: Move, policy: Policy = AS_SHIPPED) -> Step | None:
     """The one step that brings the fleet closer to the move's end, or what it waits for; None at its end."""
-    deployment = next(each for each in snapshot.deployments if each.key == move.key)
-    rollout = _Rollout(snapshot, deployment, _goals(snapshot, move), snapshot.fleet.of(move.key))
+    rollout = progress(snapshot, move, policy)
+    gives_up = move.reason is MoveReason.DID_NOT_START
     return (
         _delete_an_empty_group(rollout)
+        or (_drop_what_never_served(rollout) if gives_up else None)
         or _shed_what_is_over_budget(rollout)
         or _add_what_is_missing(rollout)
         or _exchange_one_replica(rollout)
@@ -67,130 +73,52 @@ def next_step(snapshot: Snapshot, move: Move) -> Step | None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Goal:
-    """One group as it shall be; without a target it runs already and is only scaled."""
-
-    name: str
-    replicas: int
-    shape: Shape
-    pool: str
-    usd_per_replica_hour: MicroUsd
-    target: TargetGroup | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Rollout:
-    """One deployment on its way: goals, what runs, and what both may cost."""
-
-    snapshot: Snapshot
-    deployment: DeploymentInput
-    goals: tuple[_Goal, ...]
-    fleet: tuple[EngineGroup, ...]
-
-    def running(self, goal: _Goal) -> EngineGroup | None:
-        return next((group for group in self.fleet if group.name == goal.name), None)
-
-    def missing(self, goal: _Goal) -> int:
-        group = self.running(goal)
-        return max(0, goal.replicas - (group.desired if group else 0))
-
-    def is_ready(self, goal: _Goal) -> bool:
-        group = self.running(goal)
-        return goal.replicas == 0 or (group is not None and _serving(group) >= goal.replicas)
-
-    @property
-    def surplus(self) -> tuple[EngineGroup, ...]:
-        names = {goal.name for goal in self.goals}
-        return tuple(group for group in self.fleet if group.name not in names)
-
-    @property
-    def replicas(self) -> int:
-        """What the deployment has when the move is over."""
-        return sum(goal.replicas for goal in self.goals)
-
-    @property
-    def desired(self) -> int:
-        return sum(group.desired for group in self.fleet)
-
-    @property
-    def serving(self) -> int:
-        return sum(_serving(group) for group in self.fleet)
-
-    @property
-    def budget(self) -> MicroUsd:
-        return self.deployment.objectives.max_usd_per_hour
-
-    @property
-    def spend(self) -> int:
-        """Micro-dollars per hour of everything that is asked for, starts, serves or drains."""
-        return sum(group.paid_replicas * (group.usd_per_replica_hour or 0) for group in self.fleet)
-
-    def room(self, goal: _Goal) -> int:
-        """Further replicas of the goal that its pool has room for."""
-        return replicas_that_fit(self.snapshot, goal.pool, goal.shape)
-
-    def affordable(self, goal: _Goal) -> int:
-        """Further replicas of the goal within the budget."""
-        if goal.usd_per_replica_hour == 0:
-            return goal.replicas
-        return max(0, (self.budget - self.spend) // goal.usd_per_replica_hour)
-
-
-def _goals(snapshot: Snapshot, move: Move) -> tuple[_Goal, ...]:
-    goals = []
-    for target in move.targets:
-        placement = target.placement
-        price = placement.usd_per_replica_hour
-        goals.append(_Goal(target.name, placement.replicas, placement.shape, placement.pool, price, target))
-    groups = {group.name: group for group in snapshot.fleet.of(move.key)}
-    for kept in move.keeps:
-        group = groups.get(kept.name)
-        if group is not None and kept.replicas > 0:
-            price = group.usd_per_replica_hour or MicroUsd(0)
-            goals.append(_Goal(kept.name, kept.replicas, group.shape, group.pool, price, None))
-    return tuple(goals)
-
-
-def _serving(group: EngineGroup) -> int:
-    """Ready replicas that are not about to go."""
-    return min(group.ready, group.desired)
-
-
 def _is_empty(group: EngineGroup) -> bool:
     return group.desired + group.ready + group.starting + group.draining == 0
 
 
-def _delete_an_empty_group(rollout: _Rollout) -> Step | None:
+def _delete_an_empty_group(rollout: Progress) -> Step | None:
     for group in rollout.surplus:
         if _is_empty(group):
             return _step(rollout, StepKind.DELETE, group.name, 0, f"{group.name} is empty")
     return None
 
 
-def _shed_what_is_over_budget(rollout: _Rollout) -> Step | None:
-    """The fleet alone costs more than the budget: it shrinks at once, but keeps its minimum of serving replicas."""
-    runs = sum(group.usd_per_hour for group in rollout.fleet)
-    if runs <= rollout.budget:
+def _shed_what_is_over_budget(rollout: Progress) -> Step | None:
+    """What runs costs more than it may: it shrinks at once, but keeps its minimum of serving replicas."""
+    over, message = _over_budget(rollout)
+    if over <= 0:
         return None
-    message = f"${format_usd(MicroUsd(runs))}/h run, the budget is ${format_usd(rollout.budget)}/h"
     floor = max(1, rollout.deployment.constraints.min_replicas)
     goals = {goal.name: goal.replicas for goal in rollout.goals}
-    by_price = sorted(rollout.fleet, key=lambda group: (_serving(group) > 0, -(group.usd_per_replica_hour or 0)))
+    by_price = sorted(rollout.fleet, key=lambda group: (serving(group) > 0, -(group.usd_per_replica_hour or 0)))
     for group in by_price:
         price = group.usd_per_replica_hour or 0
         # A goal goes to what it shall be; of the surplus goes what the budget asks for, its turn comes later.
-        over = (
-            group.desired - goals[group.name] if group.name in goals else -(-(runs - rollout.budget) // max(1, price))
-        )
-        idle = group.desired - _serving(group)  # these are stopped first
-        spare = min(over, group.desired, rollout.desired - floor, idle + max(0, rollout.serving - floor))
+        much = group.desired - goals[group.name] if group.name in goals else -(-over // max(1, price))
+        idle = group.desired - serving(group)  # these are stopped first
+        spare = min(much, group.desired, rollout.desired - floor, idle + max(0, rollout.serving - floor))
         if spare > 0 and price > 0:
             return _step(rollout, StepKind.SCALE, group.name, group.desired - spare, message, reason=OVER_BUDGET)
     return None
 
 
-def _add_what_is_missing(rollout: _Rollout) -> Step | None:
+def _over_budget(rollout: Progress) -> tuple[int, str]:
+    """Micro-dollars per hour too many, and of what. Of the cluster's, no more than the move takes away anyway."""
+    runs, limit = sum(group.usd_per_hour for group in rollout.fleet), rollout.policy.max_usd_per_hour
+    over = runs - rollout.budget
+    message = f"${format_usd(MicroUsd(runs))}/h run, the budget is ${format_usd(rollout.budget)}/h"
+    if limit is not None:
+        cluster = sum(group.usd_per_hour for group in rollout.snapshot.fleet.groups)
+        shall = sum(goal.replicas * goal.usd_per_replica_hour for goal in rollout.goals)
+        theirs = min(cluster - limit, runs - shall)
+        if theirs > over:
+            text = f"${format_usd(MicroUsd(cluster))}/h run in the cluster, its limit is ${format_usd(limit)}/h"
+            return theirs, text
+    return over, message
+
+
+def _add_what_is_missing(rollout: Progress) -> Step | None:
     if not _can_end(rollout):
         return _drop_what_never_served(rollout)
     for goal in rollout.goals:
@@ -205,33 +133,30 @@ def _add_what_is_missing(rollout: _Rollout) -> Step | None:
     return None
 
 
-def _can_end(rollout: _Rollout) -> bool:
+def _can_end(rollout: Progress) -> bool:
     """Whether what is created now can ever replace what runs; growth beside what stays always can."""
     missing = [goal for goal in rollout.goals if rollout.missing(goal)]
-    if not missing or not any(group.desired for group in rollout.surplus):
+    if not missing or not any(rollout.excess(group) for group in rollout.fleet):
         return True
     beside = all(_fits(rollout, goal, rollout.missing(goal)) for goal in missing)
-    if beside and rollout.spend + _cost(rollout, missing) <= rollout.budget:
+    if beside and _cost(rollout, missing) <= rollout.left:
         return True
+    if not rollout.is_exchange:
+        return False
     # One more replica of the same shape than there shall be, and an old one can go.
     more = max(0, rollout.replicas + 1 - rollout.desired)
-    return _is_exchange(rollout) and any(_fits(rollout, goal, more) for goal in missing)
+    return any(_fits(rollout, goal, more) for goal in missing) or rollout.serving > rollout.floor
 
 
-def _cost(rollout: _Rollout, goals: list[_Goal]) -> int:
+def _cost(rollout: Progress, goals: list[Goal]) -> int:
     return sum(rollout.missing(goal) * goal.usd_per_replica_hour for goal in goals)
 
 
-def _fits(rollout: _Rollout, goal: _Goal, replicas: int) -> bool:
+def _fits(rollout: Progress, goal: Goal, replicas: int) -> bool:
     return replicas == 0 or min(rollout.affordable(goal), rollout.room(goal)) >= replicas
 
 
-def _is_exchange(rollout: _Rollout) -> bool:
-    """Whether old and new engines are of one shape, so that one new replica stands for one old."""
-    return len({goal.shape for goal in rollout.goals} | {group.shape for group in rollout.surplus}) == 1
-
-
-def _drop_what_never_served(rollout: _Rollout) -> Step | None:
+def _drop_what_never_served(rollout: Progress) -> Step | None:
     """Engines that nobody wants and that do not serve make room, when room is what lacks."""
     for group in rollout.surplus:
         if group.desired and not group.ready:
@@ -239,16 +164,35 @@ def _drop_what_never_served(rollout: _Rollout) -> Step | None:
     return None
 
 
-def _exchange_one_replica(rollout: _Rollout) -> Step | None:
+def _exchange_one_replica(rollout: Progress) -> Step | None:
     """One old replica for one new of the same shape, while the rest still waits for room."""
-    if not any(rollout.missing(goal) for goal in rollout.goals) or not _is_exchange(rollout):
+    if not any(rollout.missing(goal) for goal in rollout.goals) or not rollout.is_exchange:
         return None
-    if rollout.serving - 1 < rollout.replicas:
+    starts = any(group.starting for group in rollout.fleet if group not in rollout.surplus)
+    if rollout.serving - 1 < (rollout.replicas if starts else rollout.floor):
         return None
-    return _remove_one_surplus_replica(rollout)
+    if rollout.surplus:
+        return _remove_one_surplus_replica(rollout)
+    return _lower_one_replica(rollout)
 
 
-def _wait_for_what_is_missing(rollout: _Rollout) -> Step | None:
+def _lower_one_replica(rollout: Progress) -> Step | None:
+    drains = [group for group in rollout.fleet if group.draining]
+    if drains:
+        return _wait_for_drain(rollout, drains[0])
+    for group in sorted(rollout.fleet, key=_leaves_first):
+        if rollout.excess(group):
+            left = group.desired - 1
+            return _step(rollout, StepKind.SCALE, group.name, left, f"{group.desired} -> {left}, one for one")
+    return None
+
+
+def _leaves_first(group: EngineGroup) -> tuple[object, ...]:
+    """What serves nothing, then what may be taken back any time: cover is kept while it can be."""
+    return serving(group) > 0, group.capacity_type is not CapacityType.SPOT, group.name
+
+
+def _wait_for_what_is_missing(rollout: Progress) -> Step | None:
     for goal in rollout.goals:
         if rollout.missing(goal):
             group = rollout.running(goal)
@@ -259,7 +203,7 @@ def _wait_for_what_is_missing(rollout: _Rollout) -> Step | None:
     return _wait_for_ready(rollout, behind[0]) if behind and waited_for else None
 
 
-def _wait_for_ready(rollout: _Rollout, goal: _Goal) -> Step:
+def _wait_for_ready(rollout: Progress, goal: Goal) -> Step:
     group = rollout.running(goal)
     ready = group.ready if group else 0
     failure = f": {group.failure}" if group and group.failure else ""
@@ -268,12 +212,12 @@ def _wait_for_ready(rollout: _Rollout, goal: _Goal) -> Step:
     return _step(rollout, StepKind.WAIT, goal.name, desired, message, reason=WAITING_FOR_READY)
 
 
-def _is_lowered(rollout: _Rollout, goal: _Goal) -> bool:
+def _is_lowered(rollout: Progress, goal: Goal) -> bool:
     group = rollout.running(goal)
     return group is not None and group.desired > goal.replicas
 
 
-def _wait_for_room(rollout: _Rollout, goal: _Goal) -> Step:
+def _wait_for_room(rollout: Progress, goal: Goal) -> Step:
     """Why the goal's missing replicas cannot be added, and what would let them."""
     group = rollout.running(goal)
     desired = group.desired if group else 0
@@ -281,13 +225,8 @@ def _wait_for_room(rollout: _Rollout, goal: _Goal) -> Step:
         message = f"draining replicas hold the room that {goal.name} needs"
         return _step(rollout, StepKind.WAIT, goal.name, desired, message, reason=DRAINING)
     need = _need(rollout, goal)
-    peak = rollout.spend + need * goal.usd_per_replica_hour
-    if peak > rollout.budget:
-        message = (
-            f"${format_usd(MicroUsd(rollout.spend))}/h run and {need} more {goal.shape.name} make "
-            f"${format_usd(MicroUsd(peak))}/h, over maxUSDPerHour {format_usd(rollout.budget)}: "
-            f"raise it to {format_usd(MicroUsd(peak))} until the move is over"
-        )
+    if need * goal.usd_per_replica_hour > rollout.left:
+        message = _too_dear(rollout, goal, need)
         return _step(rollout, StepKind.WAIT, goal.name, desired, message, reason=SURGE_OVER_BUDGET)
     message = (
         f"pool {goal.pool} has room for {max(0, rollout.room(goal))} more {goal.shape.name}, {need} must start before "
@@ -296,20 +235,35 @@ def _wait_for_room(rollout: _Rollout, goal: _Goal) -> Step:
     return _step(rollout, StepKind.WAIT, goal.name, desired, message, reason=NO_ROOM_IN_POOL)
 
 
-def _need(rollout: _Rollout, goal: _Goal) -> int:
+def _too_dear(rollout: Progress, goal: Goal, need: int) -> str:
+    """Which budget the surge does not fit in, and how much would do."""
+    more, limit = need * goal.usd_per_replica_hour, rollout.policy.max_usd_per_hour
+    cluster = spend_of(rollout.snapshot.fleet.groups)
+    if rollout.spend + more > rollout.budget or limit is None:
+        runs, where, most = rollout.spend, "run", f"maxUSDPerHour {format_usd(rollout.budget)}"
+    else:
+        runs, where, most = cluster, "run in the cluster", f"its limit {format_usd(limit)}"
+    peak = format_usd(MicroUsd(runs + more))
+    return (
+        f"${format_usd(MicroUsd(runs))}/h {where} and {need} more {goal.shape.name} make ${peak}/h, over {most}: "
+        f"raise it to {peak} until the move is over"
+    )
+
+
+def _need(rollout: Progress, goal: Goal) -> int:
     """Replicas that must start before anything old may stop."""
-    if any(group.desired for group in rollout.surplus) and _is_exchange(rollout):
+    if any(rollout.excess(group) for group in rollout.fleet) and rollout.is_exchange:
         return max(1, rollout.replicas + 1 - rollout.desired)
     return rollout.missing(goal)
 
 
-def _lower_what_is_too_much(rollout: _Rollout) -> Step | None:
+def _lower_what_is_too_much(rollout: Progress) -> Step | None:
     lowered = [goal for goal in rollout.goals if _is_lowered(rollout, goal)]
     for goal in lowered:
         group = rollout.running(goal)
         if group is None:
             continue
-        stops = max(0, _serving(group) - goal.replicas)
+        stops = max(0, serving(group) - goal.replicas)
         if stops == 0 or rollout.serving - stops >= rollout.replicas:
             message = f"{group.desired} -> {goal.replicas}"
             return _step(rollout, StepKind.SCALE, goal.name, goal.replicas, message)
@@ -317,16 +271,14 @@ def _lower_what_is_too_much(rollout: _Rollout) -> Step | None:
     return _wait_for_ready(rollout, behind[0]) if lowered and behind else None
 
 
-def _remove_one_surplus_replica(rollout: _Rollout) -> Step | None:
+def _remove_one_surplus_replica(rollout: Progress) -> Step | None:
     """One replica less of what no target wants, each drained before the next; what serves nothing goes first."""
     if not rollout.surplus:
         return None
     draining = [group for group in rollout.surplus if group.draining or group.ready > group.desired]
     if draining:
-        group = draining[0]
-        message = f"{group.name} finishes the requests of {max(1, group.draining)} replicas"
-        return _step(rollout, StepKind.WAIT, group.name, group.desired, message, reason=DRAINING)
-    for group in sorted(rollout.surplus, key=lambda each: (_serving(each) > 0, each.name)):
+        return _wait_for_drain(rollout, draining[0])
+    for group in sorted(rollout.surplus, key=_leaves_first):
         if group.desired:
             left = group.desired - 1 if group.ready else 0
             return _step(rollout, StepKind.SCALE, group.name, left, f"{group.desired} -> {left} of a surplus group")
@@ -334,8 +286,13 @@ def _remove_one_surplus_replica(rollout: _Rollout) -> Step | None:
     return _step(rollout, StepKind.WAIT, group.name, 0, f"{group.name} stops", reason=DRAINING)
 
 
+def _wait_for_drain(rollout: Progress, group: EngineGroup) -> Step:
+    message = f"{group.name} finishes the requests of {max(1, group.draining)} replicas"
+    return _step(rollout, StepKind.WAIT, group.name, group.desired, message, reason=DRAINING)
+
+
 def _step(
-    rollout: _Rollout,
+    rollout: Progress,
     kind: StepKind,
     group: str,
     replicas: int,

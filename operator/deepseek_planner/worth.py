@@ -1,19 +1,22 @@
 """Is a move worth its disruption? The bars it must pass, and the first one that holds it back.
 
 A move for savings passes every bar: measurements that fill their window, savings above the threshold, room for a
-load that wobbles, objectives that hold under load, the cooldown, an answer that has settled, and savings that pay for
-the new engines' cold starts soon enough.
+load that wobbles, objectives that hold under load, the cooldown, an answer that has settled, savings that pay for the
+disruption soon enough, and few enough engines that start within the hour. Savings are expected dollars: what
+interruptions of spot nodes lose counts, what reserved capacity costs anyway does not.
 A move for capacity waits for nothing when measurements ask for it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from deepseek_planner.difference import Difference, Situation
 from deepseek_planner.forecast import covered
-from deepseek_planner.plan import DeploymentInput
+from deepseek_planner.plan import DeploymentInput, EngineGroup
+from deepseek_planner.setbacks import cold_start_s
 from deepseek_planner.units import SECONDS_PER_HOUR
 
 
@@ -28,6 +31,8 @@ class Hold(StrEnum):
     HEADROOM_TOO_SMALL = "HeadroomTooSmall"
     OBJECTIVE_MISSED = "ObjectiveMissed"
     BREAK_EVEN_TOO_LATE = "BreakEvenTooLate"
+    DISRUPTION_BUDGET = "DisruptionBudget"
+    DID_NOT_START = "DidNotStart"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,8 @@ class Waiting:
 
     hold: Hold
     message: str
+    until: datetime | None = None
+    """When it may go, as far as time alone decides."""
 
 
 def held_for_capacity(situation: Situation, difference: Difference) -> Waiting | None:
@@ -62,7 +69,21 @@ def held_for_savings(situation: Situation, difference: Difference) -> Waiting | 
         or _held_for_cooldown(situation)
         or _held_for_settling(situation, situation.policy.settle_s)
         or _held_for_break_even(situation, difference)
+        or _held_for_disruption(situation, difference)
     )
+
+
+def held_for_setback(situation: Situation, difference: Difference) -> Waiting | None:
+    """Engines that did not become ready are not started again at once, as long as others serve."""
+    if not situation.is_serving:
+        return None
+    running = {group.name: group.desired for group in situation.fleet}
+    missing = {goal.name for goal in difference.goals if goal.placement.replicas > running.get(goal.name, 0)}
+    found = next((item for item in situation.setbacks if item.group in missing), None)
+    if found is None:
+        return None
+    text = f"{found.group} was given up at {found.at:%H:%M} UTC: {found.message}"
+    return Waiting(Hold.DID_NOT_START, text, found.at + timedelta(seconds=situation.policy.retry_s))
 
 
 def _held_for_measurements(situation: Situation) -> Waiting | None:
@@ -75,7 +96,8 @@ def _held_for_measurements(situation: Situation) -> Waiting | None:
 
 
 def _held_for_threshold(situation: Situation, difference: Difference) -> Waiting | None:
-    percent = 100 * difference.saves / situation.usd_per_hour if situation.usd_per_hour else 0.0
+    runs = situation.expected_usd_per_hour
+    percent = 100 * difference.saves / runs if runs else 0.0
     wanted = situation.deployment.rebalancing.min_savings_percent
     if percent >= wanted:
         return None
@@ -129,14 +151,12 @@ def objective_missed(deployment: DeploymentInput) -> bool:
 
 
 def _held_for_cooldown(situation: Situation) -> Waiting | None:
-    deployment = situation.deployment
-    if deployment.last_move_at is None:
+    last, cooldown_s = situation.deployment.last_move_at, situation.deployment.rebalancing.cooldown_s
+    if last is None or not situation.is_cooling_down:
         return None
-    waited_s = (situation.snapshot.now - deployment.last_move_at).total_seconds()
-    cooldown_s = deployment.rebalancing.cooldown_s
-    if waited_s >= cooldown_s:
-        return None
-    return Waiting(Hold.COOLDOWN, f"the last move was {waited_s:.0f} s ago, cooldown is {cooldown_s:.0f} s")
+    waited_s = (situation.snapshot.now - last).total_seconds()
+    text = f"the last move was {waited_s:.0f} s ago, cooldown is {cooldown_s:.0f} s"
+    return Waiting(Hold.COOLDOWN, text, last + timedelta(seconds=cooldown_s))
 
 
 def _held_for_break_even(situation: Situation, difference: Difference) -> Waiting | None:
@@ -148,15 +168,58 @@ def _held_for_break_even(situation: Situation, difference: Difference) -> Waitin
 
 
 def break_even_s(situation: Situation, difference: Difference) -> float:
-    """Seconds until the savings have paid for the new engines' cold starts, during which the old ones run on."""
-    startup_s = {offering.pool: offering.startup_s for offering in situation.snapshot.offerings}
+    """Seconds until the savings have paid for the disruption."""
+    return disruption_usd(situation, difference) / difference.saves * SECONDS_PER_HOUR if difference.saves > 0 else 0.0
+
+
+def disruption_usd(situation: Situation, difference: Difference) -> float:
+    """Micro-dollars that a move costs once, as billed.
+
+    - New engines are paid for while they start, and the old ones serve on.
+    - What they start with is an empty prefix cache: while it fills, the shared part of the prompts is computed again.
+    - Old engines go one by one, each paid for until its requests are finished.
+    """
+    policy, demand = situation.policy, situation.deployment.demand
+    shared = min(1.0, demand.shared_prefix_tokens / max(1.0, demand.input_tokens.mean_tokens))
     running = {group.name: group.desired for group in situation.fleet}
-    disruption = 0.0  # micro-dollars
+    total = 0.0
     for goal in difference.goals:
         starts = max(0, goal.placement.replicas - running.get(goal.name, 0))
-        cold_s = startup_s.get(goal.placement.pool, 0.0) + situation.policy.engine_start_s
-        disruption += starts * goal.placement.usd_per_replica_hour * cold_s / SECONDS_PER_HOUR
-    return disruption / difference.saves * SECONDS_PER_HOUR if difference.saves > 0 else 0.0
+        idle_s = cold_start_s(situation.offering(goal.placement.pool), policy) + policy.warm_up_s * shared
+        total += starts * goal.placement.usd_per_replica_hour * idle_s
+    if difference.starts:
+        for group in difference.surplus:
+            in_turn_s = policy.drain_s * group.desired * (group.desired + 1) / 2
+            total += (group.usd_per_replica_hour or 0) * in_turn_s
+    return total / SECONDS_PER_HOUR
+
+
+def _held_for_disruption(situation: Situation, difference: Difference) -> Waiting | None:
+    """Few engines start within an hour for the sake of savings: in the deployment, and in the cluster."""
+    policy, fleet = situation.policy, situation.snapshot.fleet.groups
+    own = tuple(group for group in fleet if group.key == situation.deployment.key)
+    for groups, most, where in (
+        (own, policy.max_moved_engines_per_hour, "of it"),
+        (fleet, policy.max_moved_engines_per_hour_in_all, "of the cluster"),
+    ):
+        waiting = _held_for_starts(situation, difference.starts, groups, most, where)
+        if waiting is not None:
+            return waiting
+    return None
+
+
+def _held_for_starts(
+    situation: Situation, starts: int, groups: tuple[EngineGroup, ...], most: int, where: str
+) -> Waiting | None:
+    """A move of more engines than an hour may start goes alone: when none started within the hour before."""
+    hour = timedelta(seconds=SECONDS_PER_HOUR)
+    now = situation.snapshot.now
+    recent = sorted(at for group in groups for at in group.starts if at > now - hour)
+    over = min(len(recent), len(recent) + starts - most)
+    if starts == 0 or over <= 0:
+        return None
+    text = f"starts {starts} engines; {len(recent)} {where} started within the hour, {most} may"
+    return Waiting(Hold.DISRUPTION_BUDGET, text, recent[over - 1] + hour)
 
 
 def _held_for_settling(situation: Situation, settle_s: float) -> Waiting | None:

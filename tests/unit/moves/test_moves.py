@@ -193,13 +193,14 @@ def test_savings_wait_for_the_cooldown_and_for_the_answer_to_settle():
 
 
 def test_savings_must_pay_for_the_cold_start():
-    # One new engine at $9/h costs $9 x (3300 + 300) s before it serves; $1/h saved pays that back in 9 h.
+    # One new engine at $9/h costs $9 x (3300 + 300) s before it serves, the old one at $10/h a minute to drain;
+    # $1/h saved pays that back in 9 h 10 min.
     slow = (offering("h100"), offering("h200", startup_s=3300.0))
     seen = snapshot(group(1), offerings=slow)
     verdict = decide(seen, target(1, "h200", "9"))
     assert hold(verdict) is Hold.BREAK_EVEN_TOO_LATE
-    assert "32400 s" in verdict.waiting.message
-    patient = Policy(settle_s=60.0, break_even_s=32400.0)
+    assert "33000 s" in verdict.waiting.message
+    patient = Policy(settle_s=60.0, break_even_s=33000.0)
     assert reason(decide(seen, target(1, "h200", "9"), policy=patient)) is MoveReason.CHEAPER_PLAN
 
 

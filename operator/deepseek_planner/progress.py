@@ -1,0 +1,136 @@
+"""One deployment on its way from its fleet to a move's goals: what is missing, what is too much, what both may cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deepseek_planner.moves import Move, TargetGroup
+from deepseek_planner.plan import DeploymentInput, EngineGroup, Policy, Shape, Snapshot
+from deepseek_planner.room import replicas_that_fit
+from deepseek_planner.units import MicroUsd
+
+
+def progress(snapshot: Snapshot, move: Move, policy: Policy) -> Progress:
+    """Where the move stands."""
+    deployment = next(each for each in snapshot.deployments if each.key == move.key)
+    fleet = snapshot.fleet.of(move.key)
+    return Progress(snapshot, deployment, _goals(snapshot, move), fleet, move.least_serving, policy)
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One group as it shall be; without a target it runs already and is only scaled."""
+
+    name: str
+    replicas: int
+    shape: Shape
+    pool: str
+    usd_per_replica_hour: MicroUsd
+    target: TargetGroup | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One deployment on its way: goals, what runs, and what both may cost."""
+
+    snapshot: Snapshot
+    deployment: DeploymentInput
+    goals: tuple[Goal, ...]
+    fleet: tuple[EngineGroup, ...]
+    least_serving: int | None
+    policy: Policy
+
+    def running(self, goal: Goal) -> EngineGroup | None:
+        return next((group for group in self.fleet if group.name == goal.name), None)
+
+    def missing(self, goal: Goal) -> int:
+        group = self.running(goal)
+        return max(0, goal.replicas - (group.desired if group else 0))
+
+    def excess(self, group: EngineGroup) -> int:
+        """Replicas that the group has beyond what it shall have."""
+        shall = next((goal.replicas for goal in self.goals if goal.name == group.name), 0)
+        return max(0, group.desired - shall)
+
+    def is_ready(self, goal: Goal) -> bool:
+        group = self.running(goal)
+        return goal.replicas == 0 or (group is not None and serving(group) >= goal.replicas)
+
+    @property
+    def surplus(self) -> tuple[EngineGroup, ...]:
+        names = {goal.name for goal in self.goals}
+        return tuple(group for group in self.fleet if group.name not in names)
+
+    @property
+    def is_exchange(self) -> bool:
+        """Whether what goes and what comes are of one shape, so that one new replica stands for one old."""
+        comes = {goal.shape for goal in self.goals if not self.is_ready(goal)}
+        goes = {group.shape for group in self.fleet if self.excess(group)} | {group.shape for group in self.surplus}
+        return len(comes | goes) == 1
+
+    @property
+    def replicas(self) -> int:
+        """What the deployment has when the move is over."""
+        return sum(goal.replicas for goal in self.goals)
+
+    @property
+    def desired(self) -> int:
+        return sum(group.desired for group in self.fleet)
+
+    @property
+    def serving(self) -> int:
+        return sum(serving(group) for group in self.fleet)
+
+    @property
+    def floor(self) -> int:
+        """Replicas that serve at least while one is exchanged for another."""
+        return self.replicas if self.least_serving is None else min(self.replicas, self.least_serving)
+
+    @property
+    def budget(self) -> MicroUsd:
+        return self.deployment.objectives.max_usd_per_hour
+
+    @property
+    def spend(self) -> int:
+        return spend_of(self.fleet)
+
+    @property
+    def left(self) -> int:
+        """Micro-dollars per hour that may be added: of the deployment's budget, and of the cluster's."""
+        left, limit = self.budget - self.spend, self.policy.max_usd_per_hour
+        return left if limit is None else min(left, limit - spend_of(self.snapshot.fleet.groups))
+
+    def room(self, goal: Goal) -> int:
+        """Further replicas of the goal that its pool has room for."""
+        return replicas_that_fit(self.snapshot, goal.pool, goal.shape)
+
+    def affordable(self, goal: Goal) -> int:
+        """Further replicas of the goal within the budgets."""
+        if goal.usd_per_replica_hour == 0:
+            return goal.replicas
+        return max(0, self.left // goal.usd_per_replica_hour)
+
+
+def spend_of(groups: tuple[EngineGroup, ...]) -> int:
+    """Micro-dollars per hour of everything that is asked for, starts, serves or drains."""
+    return sum(group.paid_replicas * (group.usd_per_replica_hour or 0) for group in groups)
+
+
+def _goals(snapshot: Snapshot, move: Move) -> tuple[Goal, ...]:
+    goals = []
+    for target in move.targets:
+        placement = target.placement
+        price = placement.usd_per_replica_hour
+        goals.append(Goal(target.name, placement.replicas, placement.shape, placement.pool, price, target))
+    groups = {group.name: group for group in snapshot.fleet.of(move.key)}
+    for kept in move.keeps:
+        group = groups.get(kept.name)
+        if group is not None and kept.replicas > 0:
+            price = group.usd_per_replica_hour or MicroUsd(0)
+            goals.append(Goal(kept.name, kept.replicas, group.shape, group.pool, price, None))
+    return tuple(goals)
+
+
+def serving(group: EngineGroup) -> int:
+    """Ready replicas that are not about to go."""
+    return min(group.ready, group.desired)
