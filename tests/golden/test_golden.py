@@ -22,8 +22,7 @@ def load() -> ModuleType:
 golden = load()
 
 
-@pytest.mark.parametrize("output", sorted(golden.OUTPUTS))
-@pytest.mark.parametrize("case", golden.CASES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(("case", "output"), golden.EXPECTED, ids=lambda value: getattr(value, "stem", value))
 def test_plan_is_the_expected_one(case: Path, output: str) -> None:
     _, text = golden.printed(case, output)
 

@@ -1,8 +1,24 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 from deepseek_operator.api.status import PlanStatus
-from deepseek_planner.explain import MOST_ALTERNATIVES, MOST_REJECTIONS, alternatives, duration, plan_document, summary
+from deepseek_planner.explain import (
+    MOST_ALTERNATIVES,
+    MOST_LOST_TO,
+    MOST_REJECTIONS,
+    MOST_WARNINGS,
+    STAGES,
+    alternatives,
+    duration,
+    nearest,
+    plan_document,
+    summary,
+)
 from deepseek_planner.hardware import CapacityType
+from deepseek_planner.plan import DeploymentKey, Rejection, RejectionReason, Shortage
+from deepseek_planner.units import micro_usd
 from support.planning import deployment, objectives, offering, planned
 
 POOLS = (
@@ -61,3 +77,49 @@ def test_durations_are_go_style() -> None:
         "1.42s",
         "12.5s",
     ]
+
+
+def test_what_a_mixed_fleet_risks_and_lacks_is_in_the_document() -> None:
+    result = planned(deployment(), *POOLS)
+    first = replace(result.placements[0], capacity_type=CapacityType.SPOT)
+    variant = replace(first, model="deepseek-r1-distill-qwen-32b", input_tokens=(1200, 16384))
+    told = replace(
+        result,
+        placements=(first, variant),
+        shortage=Shortage(60, "h200-spot", tuple(DeploymentKey("team-b", f"docs{n}") for n in range(9))),
+        availability_percent=99.9999,
+        expected_usd_per_hour=micro_usd("43.10"),
+        warnings=("w" * 400,) * 9,
+    )
+    document = plan_document(told)
+
+    PlanStatus.model_validate(document)
+    assert document["shortage"]["servedPercent"] == 60
+    assert len(document["shortage"]["lostTo"]) == MOST_LOST_TO
+    assert document["availabilityPercent"] == "99.99"
+    assert document["expectedUSDPerHour"] == "43.10"
+    assert len(document["warnings"]) == MOST_WARNINGS
+    assert document["placements"][1]["model"] == "deepseek-r1-distill-qwen-32b"
+    assert document["placements"][1]["inputTokens"] == {"above": 1200, "upTo": 16384}
+    assert "model" not in document["placements"][0]
+    assert len(json.dumps(document)) <= 8192
+
+
+def test_risk_is_left_out_where_nothing_can_be_taken_back() -> None:
+    result = planned(deployment(), offering("h200", "63.296"))
+    told = replace(result, availability_percent=100.0, expected_usd_per_hour=result.usd_per_hour)
+
+    assert not {"availabilityPercent", "expectedUSDPerHour", "shortage", "warnings"} & set(plan_document(told))
+
+
+def test_every_reason_has_its_stage() -> None:
+    assert set(STAGES) == set(RejectionReason)
+
+
+def test_the_nearest_miss_of_each_accelerator_stands_for_it() -> None:
+    def miss(name: str, accelerator: str, value: float) -> Rejection:
+        return Rejection(name, RejectionReason.TTFT_TOO_HIGH, "", value, 1.0, "s", accelerator)
+
+    found = nearest([miss("a", "t4", 3.0), miss("b", "t4", 1.5), miss("c", "l4", 9.0)])
+
+    assert [item.name for item in found] == ["c", "b"]

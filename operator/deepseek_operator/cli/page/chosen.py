@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from deepseek_operator.cli.page.markup import Child, Markup, tag
 from deepseek_operator.cli.page.report import Report
 from deepseek_operator.cli.page.tables import Column, Row, table
-from deepseek_operator.cli.page.words import capacity, compared, confidence, dollars, prompts, request
+from deepseek_operator.cli.page.words import capacity, compared, dollars, prompts, request
 from deepseek_operator.cli.screens import latency, limit, shortage, spaced
 from deepseek_planner.demand import LatencyTarget
 from deepseek_planner.hardware import CapacityType
@@ -128,6 +128,4 @@ def _placements(report: Report) -> Iterator[Markup]:
     rows = [Row(tuple(cells(item))) for item in planned.placements]
     yield table(columns, rows, caption="What should run")
     assert planned.prediction is not None
-    yield tag(
-        "p", f"A token's time: {planned.prediction.bottleneck}. Margin {confidence(planned.prediction)}.", class_="soft"
-    )
+    yield tag("p", f"A token's time: {planned.prediction.bottleneck}.", class_="soft")

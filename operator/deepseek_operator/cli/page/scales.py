@@ -9,7 +9,7 @@ from dataclasses import dataclass
 MOST_TICKS = 6
 LOG_FROM = 5.0
 """Largest over smallest value from which an axis is logarithmic."""
-ROOM = 1.12
+ROOM = 1.15
 """What a logarithmic axis shows beyond its values, at both ends."""
 
 
@@ -29,15 +29,18 @@ class Axis:
         return (value - self.low) / (self.high - self.low)
 
 
-def axis(values: Iterable[float]) -> Axis:
-    """An axis on which all these positive values can be told apart: logarithmic where they spread widely."""
+def axis(values: Iterable[float], *, below: float = ROOM) -> Axis:
+    """An axis on which all these positive values can be told apart: logarithmic where they spread widely.
+
+    ``below``: the room under the smallest value, where something is to be written there.
+    """
     known = [value for value in values if value > 0 and math.isfinite(value)] or [1.0]
     low, high = min(known), max(known)
     if high / low < LOG_FROM:
         step = _step(high * 1.08)
         top = step * math.ceil(high * 1.08 / step - 1e-9)
         return Axis(0.0, top, False, tuple(step * count for count in range(round(top / step) + 1)))  # noqa: FBT003
-    low, high = low / ROOM, high * ROOM
+    low, high = low / below, high * ROOM
     for digits in ((1, 2, 5), (1, 3), (1,)):
         ticks = tuple(tick for tick in _decades(low, high, digits) if low <= tick <= high)
         if len(ticks) <= MOST_TICKS:

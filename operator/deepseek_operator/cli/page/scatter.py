@@ -10,7 +10,9 @@ from deepseek_operator.cli.page.markup import Markup, tag
 from deepseek_operator.cli.page.scales import Axis, axis
 
 WIDTH, HEIGHT = 460.0, 340.0
-LEFT, RIGHT, TOP, BOTTOM = 58.0, 14.0, 26.0, 46.0
+LEFT, RIGHT, TOP, BOTTOM = 58.0, 14.0, 40.0, 46.0
+UNDER = 1.5
+"""Room for the name under the cheapest."""
 
 
 class Kind(StrEnum):
@@ -60,7 +62,7 @@ def front(marks: Sequence[Mark]) -> list[Mark]:
 def scatter(marks: Sequence[Mark], labels: Labels, *, limit: float | None) -> Markup:
     """The picture; ``limit`` is the target on the horizontal axis."""
     across = axis([mark.x for mark in marks] + ([limit] if limit else []))
-    up = axis(mark.y for mark in marks)
+    up = axis((mark.y for mark in marks), below=UNDER)
     # The refused lie below, the chosen on top.
     order = (Kind.REFUSED, Kind.WORKS, Kind.CHOSEN)
     drawn = sorted(marks, key=lambda mark: order.index(mark.kind))
@@ -107,10 +109,9 @@ def _grid(across: Axis, up: Axis, labels: Labels) -> Iterator[Markup]:
 
 def _limit(across: Axis, limit: float, labels: Labels) -> list[Markup]:
     x = _x(across, limit)
-    anchor, shift = ("end", -6.0) if across.at(limit) > 0.5 else ("start", 6.0)
     return [
         tag("line", class_="limit", x1=x, x2=x, y1=TOP, y2=HEIGHT - BOTTOM),
-        tag("text", f"target {labels.x_text(limit)}", class_="tick", x=x + shift, y=TOP + 11, text_anchor=anchor),
+        tag("text", f"target {labels.x_text(limit)}", class_="tick", x=x, y=TOP - 6, text_anchor="middle"),
     ]
 
 

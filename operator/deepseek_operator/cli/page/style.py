@@ -30,7 +30,7 @@ a{color:var(--chosen)}
 .price{display:flex;flex-wrap:wrap;align-items:baseline;gap:0 1.5rem;margin:1.5rem 0 .25rem}
 .price b{font-size:2.75rem;line-height:1.1;font-weight:650;letter-spacing:-.02em;color:var(--chosen)}
 .price b+span{margin-left:-1rem}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(11.5rem,1fr));gap:1.25rem 1.75rem;margin:1.5rem 0}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:1.25rem 1.5rem;margin:1.5rem 0}
 .tiles div{border-top:1px solid var(--rule);padding-top:.5rem}
 .tiles dt{font-size:.875rem;color:var(--soft)}
 .tiles dd{margin:0;font-size:1.25rem;font-weight:600}
@@ -41,12 +41,13 @@ caption{text-align:left;color:var(--soft);padding:.25rem 0}
 th,td{text-align:left;vertical-align:top;padding:.4375rem .75rem .4375rem 0;border-bottom:1px solid var(--rule)}
 thead th{color:var(--soft);font-weight:500;vertical-align:bottom}
 tbody th{font-weight:500}
-.n{text-align:right;white-space:nowrap}
+th.n,td.n{text-align:right;white-space:nowrap;padding-right:1.25rem}
 .w{min-width:16rem}
 code{font:.8125rem/1.4 ui-monospace,"SF Mono",Menlo,Consolas,monospace;overflow-wrap:anywhere}
 td code,th code{white-space:nowrap}
 tr.chosen th,tr.chosen td{background:var(--heat1)}
 .matrix td,.matrix thead th{padding:.5rem .625rem;border-left:2px solid var(--page);text-align:right;white-space:nowrap}
+.matrix thead th:first-child{text-align:left;padding-left:0}
 .matrix small{display:block;color:var(--soft);font-weight:400}
 .matrix tbody th{min-width:9rem;padding-right:.75rem}
 .h1{background:var(--heat1)}.h2{background:var(--heat2)}.h3{background:var(--heat3)}.h4{background:var(--heat4)}

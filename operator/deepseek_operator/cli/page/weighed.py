@@ -44,7 +44,7 @@ def matrix(report: Report) -> Iterator[Markup]:
 MATRIX = (
     "Dollars per hour and per million tokens of the cheapest single shape in each precision, as if this deployment "
     "stood alone on the pools. The accuracy class and the budget are set aside; what they forbid is in italics. "
-    "A diamond marks the cheapest that they allow; the darker, the dearer."
+    "A diamond marks the cheapest that they allow; the stronger the shade, the dearer."
 )
 
 
