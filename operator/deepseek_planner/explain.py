@@ -45,6 +45,7 @@ _IN_ORDER: tuple[tuple[RejectionReason, ...], ...] = (
     (RejectionReason.OVER_BUDGET,),
     (RejectionReason.OVER_COST_PER_TOKEN,),
     (RejectionReason.CLUSTER_BUDGET,),
+    (RejectionReason.DID_NOT_START,),
 )
 STAGES: Mapping[RejectionReason, int] = {reason: stage for stage, same in enumerate(_IN_ORDER) for reason in same}
 """How far an alternative got, least first: the one that got furthest says most about what is missing."""
