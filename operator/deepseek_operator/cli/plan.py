@@ -41,6 +41,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="AcceleratorPools and Nodes to choose from (default: the price list)",
     )
     parser.add_argument(
+        "--prices", type=Path, metavar="CSV", help="your own prices, which come before the shipped list"
+    )
+    parser.add_argument(
         "-o", "--output", choices=("table", "json", "yaml", "html"), default="table", help="default: table"
     )
     parser.add_argument(
@@ -81,8 +84,8 @@ def _run(args: argparse.Namespace, now: datetime) -> int:
     from deepseek_planner.plan import Snapshot  # noqa: PLC0415
     from deepseek_planner.search import plan  # noqa: PLC0415
 
-    catalog = catalogs.load()
     problems: list[Problem] = []
+    catalog = _priced(catalogs.load(), args.prices, problems)
     deployments = _deployments(args.file, catalog, problems)
     offerings = catalog.default_offerings()
     if args.pools is not None:
@@ -230,6 +233,35 @@ def _offerings(files: Sequence[Path], catalog: Catalog, now: datetime, problems:
     return offerings(pools, nodes, by_kind.get("Pod", []), catalog=catalog, now=now)
 
 
+def _priced(catalog: Catalog, path: Path | None, problems: list[Problem]) -> Catalog:
+    """The catalogue with one's own prices, where they are given and can be read."""
+    from deepseek_planner.errors import InputError  # noqa: PLC0415
+    from deepseek_planner.price_list import parse  # noqa: PLC0415
+
+    text = None if path is None else _text(path, "a CSV file", problems)
+    if text is None:
+        return catalog
+    try:
+        return catalog.with_prices(parse(text, str(path)))
+    except InputError as error:
+        problems += error.problems
+        return catalog
+
+
+def _text(path: Path, what: str, problems: list[Problem]) -> str | None:
+    """What a file or stdin holds; None, with a problem, where it cannot be read."""
+    from deepseek_planner.errors import Problem  # noqa: PLC0415
+
+    try:
+        return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        problems.append(Problem(str(path), "file", f"cannot be read ({reason})", f"give the path of {what}"))
+    except UnicodeDecodeError as error:
+        problems.append(Problem(str(path), "file", f"is no text ({error.reason})", f"give the path of {what}"))
+    return None
+
+
 def _name(obj: Mapping[str, Any]) -> str:
     metadata = obj.get("metadata")
     return str(metadata.get("name", "?")) if isinstance(metadata, dict) else "?"
@@ -247,14 +279,12 @@ def _objects(files: Iterable[Path], problems: list[Problem]) -> Iterator[tuple[P
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     for path in files:
-        try:
-            text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-            documents = [item for item in yaml.load_all(text, Loader=loader) if item is not None]
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            problems.append(Problem(str(path), "file", f"cannot be read ({reason})", "give the path of a YAML file"))
+        text = _text(path, "a YAML file", problems)
+        if text is None:
             continue
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        try:
+            documents = [item for item in yaml.load_all(text, Loader=loader) if item is not None]
+        except yaml.YAMLError as error:
             reason = " ".join(str(error).split())
             problems.append(Problem(str(path), "file", f"is not YAML ({reason})", "mend the file"))
             continue

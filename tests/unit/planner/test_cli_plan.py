@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,10 @@ POOLS = ROOT / "tests" / "golden" / "pools.yaml"
 REQUEST = (CASES / "v3-cheapest.yaml").read_text(encoding="utf-8")
 
 
-def run(*arguments: str) -> int:
+def run(*arguments: str, now: datetime | None = None) -> int:
     parser = argparse.ArgumentParser()
     plan.add_parser(parser.add_subparsers())
-    return plan.run(parser.parse_args(["plan", *arguments]))
+    return plan.run(parser.parse_args(["plan", *arguments]), now)
 
 
 def write(folder: Path, text: str, name: str = "request.yaml") -> str:
@@ -41,6 +42,67 @@ def test_table_json_and_yaml_tell_the_same(capsys: pytest.CaptureFixture[str]) -
     assert yaml.safe_load(capsys.readouterr().out) == as_json
     assert run("-f", case, "--pools", str(POOLS)) == 0
     assert f"${as_json['usdPerHour']}/h" in capsys.readouterr().out
+
+
+def test_the_explanation_names_every_alternative_as_text_and_as_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+    case = str(CASES / "v3-cheapest.yaml")
+
+    assert run("-f", case, "--pools", str(POOLS)) == 0
+    short = capsys.readouterr().out
+    assert run("-f", case, "--pools", str(POOLS), "--explain") == 0
+    long = capsys.readouterr().out
+    assert run("-f", case, "--pools", str(POOLS), "-o", "html") == 0
+    page = capsys.readouterr().out
+
+    assert long.startswith(short.rstrip("\n"))
+    for word in ("weighed, each alone", "what precision costs", "tight latency"):
+        assert word in long
+        assert word not in short
+    names = [line.split()[2].rstrip(",") for line in long.splitlines() if " x h" in line]
+    assert len(names) > 5
+    assert all(name in page for name in names)
+
+
+def test_a_limit_of_all_deployments_must_be_an_amount(capsys: pytest.CaptureFixture[str]) -> None:
+    case = str(CASES / "v3-cheapest.yaml")
+
+    assert run("-f", case, "--pools", str(POOLS), "--max-usd-per-hour", "cheap") == 2
+    assert "--max-usd-per-hour" in capsys.readouterr().err
+    assert run("-f", case, "--pools", str(POOLS), "--max-usd-per-hour", "500", "-o", "json") == 0
+
+
+def test_own_prices_come_before_the_shipped_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    case = str(CASES / "v3-cheapest.yaml")
+    columns = "instance_type,zone,capacity_type,usd_per_node_hour,as_of,source\n"
+    prices = write(tmp_path, f"{columns}p5en.48xlarge,us-west-2,OnDemand,3.00,2026-11-20,contract 17\n", "prices.csv")
+
+    assert run("-f", case, "--prices", prices, now=datetime(2026, 11, 22, tzinfo=UTC)) == 0
+
+    out = capsys.readouterr().out
+    (chosen,) = (line for line in out.splitlines() if line.startswith("  100 %"))
+    assert chosen.endswith("aws-us-west-2-p5en-48xlarge")
+    replicas, dollars = int(chosen.split()[2]), chosen.split("$")[1].split("/h")[0]
+    assert float(dollars) == 3.0 * replicas
+    assert "contract 17 (2026-11-20)" in out
+    assert "prices older than" not in out
+
+
+def test_a_price_file_is_refused_line_by_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prices = write(tmp_path, "instance_type,capacity_type,usd_per_node_hour,as_of\np5,Spot,dear,2026-11-20\n", "p.csv")
+
+    assert run("-f", str(CASES / "v3-cheapest.yaml"), "--prices", prices) == 2
+    assert "p.csv line 2: usd_per_node_hour: dear: is not an amount of dollars above 0" in capsys.readouterr().err
+    assert run("-f", str(CASES / "v3-cheapest.yaml"), "--prices", str(tmp_path / "none.csv")) == 2
+    assert "cannot be read (No such file or directory); give the path of a CSV file" in capsys.readouterr().err
+
+
+def test_stale_prices_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    case = str(CASES / "v3-cheapest.yaml")
+
+    assert run("-f", case, now=datetime(2026, 9, 1, tzinfo=UTC)) == 0
+    assert "prices older than" not in capsys.readouterr().out
+    assert run("-f", case, now=datetime(2027, 9, 1, tzinfo=UTC)) == 0
+    assert "prices older than 90 days: " in capsys.readouterr().out
 
 
 def test_without_pools_the_shipped_list_is_used_and_named(capsys: pytest.CaptureFixture[str]) -> None:
