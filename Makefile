@@ -79,8 +79,8 @@ e2e: .venv/ready ## the whole loop on the cluster of KUBECONFIG; E2E_LOAD_IMAGE 
 	@$(bin)/python e2e/run
 
 .PHONY: bench
-bench: .venv/ready ## speed of planning, as ratios to bounds measured in the same run
-	@$(bin)/python tests/bench/bench_plan.py
+bench: .venv/ready ## speed, memory, exactness and cost of plans beside bounds and peers; OUT=docs/reference writes the page
+	@PYTHONPATH=operator:runtime:tests $(bin)/python tests/bench/run.py $(if $(OUT),--out $(OUT))
 
 # Locks name no index. uv comes from PyPI; LOCK_OPTIONS=--find-links=DIR where a CPU build of torch lies on disk.
 .PHONY: lock

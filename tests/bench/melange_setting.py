@@ -1,10 +1,11 @@
 """The setting of Melange's evaluation (Griggs et al., arXiv 2404.14527, section 6 and appendix), in our words.
 
-From the paper: Llama-2-7b; one L4, A10G, A100-80GB or H100 per replica; the prices of its table 1; the mean lengths of
-its figure 10; mixed requests are 80 % short and 20 % long ones; ten ranges of prompts by six of answers; a target of
-40 or 120 ms on the mean time per output token; 1 to 32 requests a second. Not in the paper, so chosen here: how far
-lengths spread around their means (log-normal, cut off at the longest range) and where the ranges end above 2,000
-tokens. Lengths of prompt and answer are independent within the short and within the long requests.
+From the paper: Llama-2-7b; one L4, A10G, A100-80GB or H100 per replica; the prices of its table 1; the mean lengths
+of its figure 10; mixed requests are 80 % short and 20 % long ones; ten ranges of prompts by six of answers; a target
+of 40 or 120 ms on the mean time per output token; 1 to 32 requests a second. Not in the paper, so chosen here: how
+far lengths spread around their means (log-normal, cut off at the longest: chats at 4,000 and 1,000 tokens, as the
+models that they are from took and gave no more) and where the ranges end above 2,000 tokens. Lengths of prompt and
+answer are independent within the short and within the long requests.
 """
 
 from __future__ import annotations
@@ -43,7 +44,19 @@ MODEL = ModelSpec(
     "its context is stretched beyond 4,096 tokens, as the paper's long requests ask",
 )
 """Not a model of the catalogue's: those of seven billion parameters keep a tenth of this cache."""
-WITH_LLAMA = Catalog((*CATALOG.models, MODEL), CATALOG.accelerators, CATALOG.instances, CATALOG.calibrations)
+
+
+class WithLlama(Catalog):
+    """The shipped catalogue and that model."""
+
+    def __init__(self, shipped: Catalog) -> None:
+        self.__dict__.update(shipped.__dict__)
+
+    def model(self, name: str) -> ModelSpec:
+        return MODEL if name == MODEL.name else super().model(name)
+
+
+WITH_LLAMA = WithLlama(CATALOG)
 
 PAPER_PRICES = {"l4": 0.70, "a10g": 1.01, "a100-80gb": 3.67, "h100": 7.516}
 """Dollars per GPU and hour, table 1."""
@@ -62,9 +75,11 @@ class Spread:
 
     mean: float
     sigma: float
+    longest: int
 
-    def shares(self, ends: Sequence[int]) -> list[tuple[float, float]]:
+    def shares(self, all_ends: Sequence[int]) -> list[tuple[float, float]]:
         """By range: share of the requests, and their mean length."""
+        ends = [end for end in all_ends if end <= self.longest]
         low, high = math.log(self.mean) - 4.0, math.log(self.mean) + 4.0
         for _ in range(60):
             middle = (low + high) / 2
@@ -129,8 +144,8 @@ def _normal(value: float) -> float:
     return 0.5 * (1.0 + math.erf(value / math.sqrt(2.0)))
 
 
-SHORT = _sizes(Spread(329.43, 1.2), Spread(195.66, 0.9))
-LONG = _sizes(Spread(4174.13, 0.8), Spread(314.10, 0.5))
+SHORT = _sizes(Spread(329.43, 1.2, 4000), Spread(195.66, 0.9, 1000))
+LONG = _sizes(Spread(4174.13, 0.8, 16000), Spread(314.10, 0.5, 2000))
 WORKLOADS: Mapping[str, tuple[Size, ...]] = {
     "short": SHORT,
     "long": LONG,

@@ -1,0 +1,321 @@
+"""What was measured, as a page in Markdown with plots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from bench.exactness import Exactness
+from bench.melange_compare import Fleet, Row
+from bench.melange_setting import PAPER_PRICES, WORKLOADS
+from bench.plots import Panel, plot
+from bench.scale import LIMIT_GAP_PERCENT, LIMIT_S, Scale
+from bench.speed import COLD_LIMIT_S, WARM_LIMIT_S, Speed
+
+SHORT_NAMES = {"l4": "L4", "a10g": "A10G", "a100-80gb": "A100", "h100": "H100"}
+TITLES = {"short": "short requests", "long": "long requests", "mixed": "mixed requests"}
+PUBLISHED = {
+    ("short", 0.12): "15-77",
+    ("short", 0.04): "9-68",
+    ("long", 0.12): "15-33",
+    ("long", 0.04): "2-22",
+    ("mixed", 0.12): "13-51",
+    ("mixed", 0.04): "4-51",
+}
+"""Percent that the paper saves against one type of GPU, measured on GPUs with an engine of early 2024."""
+
+INTRODUCTION = """\
+# How fast and how good planning is
+
+Generated on {date} by `make bench OUT=docs/reference`, on {machine}.
+
+Figures are ratios to a bound or a peer measured in the same run where there is one, with the absolute numbers beside
+them: those depend on the machine, and on what else runs on it. Latencies and capacities are predictions; [how well it
+predicts](prediction-accuracy.md) is another page. Nothing here was served on a GPU.
+
+## One plan
+
+DeepSeek-V3 over {offerings} offerings of {accelerators} kinds of accelerator of three clouds, every precision and
+shape, several nodes included: {weighed} alternatives, each chosen or refused with a reason.
+
+| what | time | goal | beside | ratio |
+|---|---|---|---|---|"""
+
+CLUSTER = """
+## A cluster
+
+Random deployments with lengths, rates and targets of their own on random pools of the shipped list's instances
+(`tests/support/worlds.py`), planned together. *Alone* is the peer: planning the deployments one by one, each as if
+the whole cluster were its own. The gap is proven: no plan that serves as much costs so much less. Memory is the
+process's resident set: before planning, at its peak, and what planning once more adds for good.
+
+| deployments | nodes | accelerators | time | alone | ratio | gap | served whole | in part | before | peak | adds |
+|---|---|---|---|---|---|---|---|---|---|---|---|"""
+
+EXACT = """
+![Time and memory of a plan](benchmarks-scale.svg)
+
+## Against trying everything
+
+Small problems with scarce pools, budgets and shares of spot; every combination of fleets is tried by code that shares
+nothing with the search (`tests/support/mixes.py`). Equal: the same service for the same dollars.
+
+| routing | problems | equal | somebody gets less | largest difference | largest gap claimed | search | trial |
+|---|---|---|---|---|---|---|---|"""
+
+MELANGE = """
+## Beside Melange
+
+The setting of *Melange: Cost Efficient Large Language Model Serving by Exploiting GPU Heterogeneity* (arXiv
+2404.14527): Llama-2-7b on L4, A10G, A100-80GB and H100, one GPU per replica, short (chat), long (summaries of papers)
+and mixed requests, a target for the mean time per output token, 1 to 32 requests a second. Prices, mean lengths, ranges
+of lengths by number and the target are the paper's. How lengths spread around their means is not published in numbers
+and was chosen here: log-normal, with a deviation of the logarithm of 1.2 and 0.9 (short: prompt, answer) and 0.8 and
+0.5 (long). No model of the catalogue has Llama-2-7b's large cache (512 KiB a token), so its architecture is part of
+the benchmark.
+
+Melange's formulation was written anew from the paper (`tests/bench/melange.py`): buckets of prompt by answer, eight
+slices each, a slice's load is its rate over the highest rate of its size alone, whole GPUs. Its table of highest rates
+comes from the same predictions, with the same margins, as this planner's own loads. Melange may send requests to GPUs
+by the length of their answers, which no router knows beforehand; *by prompt* is the same formulation without that
+knowledge. This planner routes by prompt.
+
+Both plans are then checked by the same predictions: each type of GPU is planned again for the mix of requests that it
+is given. Where its number does not keep the target, the plan **misses**, and what it would have to cost is beside it.
+One type alone, and the mix behind a router that does not look at lengths, are planned by this planner.
+"""
+
+LAST = """
+Not verified: that an engine serves as predicted (no GPU here); L4 and A10G have no measured runs behind their
+predictions, so their margin is wide, and at 40 ms this model refuses what the paper used: reading Llama-2-7b's 13.5 GB
+once takes an L4 45 ms at its data sheet's bandwidth.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """All results."""
+
+    machine: str
+    as_of: date
+    speed: Speed
+    scales: Sequence[Scale]
+    exactness: Sequence[Exactness]
+    melange: Mapping[str, Sequence[Row]]
+    """By list of prices: ``paper`` and ``shipped``."""
+
+
+def missed(found: Found) -> list[str]:
+    """Goals that are not reached."""
+    lines = []
+    if not found.speed.is_good:
+        lines.append(f"the plan command takes {found.speed.cold.wall_s:.2f} s")
+    if found.speed.warm_s > WARM_LIMIT_S:
+        lines.append(f"a plan takes {found.speed.warm_s * 1e3:.0f} ms, {WARM_LIMIT_S * 1e3:.0f} wanted")
+    for item in found.scales:
+        if item.cpu_s > LIMIT_S:
+            lines.append(f"{item.deployments} deployments on {item.nodes} nodes take {item.cpu_s:.1f} s")
+        if item.gap_percent > LIMIT_GAP_PERCENT:
+            lines.append(f"{item.deployments} deployments on {item.nodes} nodes: gap {item.gap_percent:.2f} %")
+    lines += [f"{item.routing}: {item.problems - item.equal} differ" for item in found.exactness if not item.is_exact]
+    return lines
+
+
+def page(found: Found) -> str:
+    """The page in Markdown."""
+    lines = [
+        INTRODUCTION.format(
+            date=found.as_of.isoformat(),
+            machine=found.machine,
+            offerings=found.speed.offerings,
+            accelerators=found.speed.accelerators,
+            weighed=found.speed.weighed,
+        ),
+        *_speed(found.speed),
+        CLUSTER,
+        *(_scale(item) for item in found.scales),
+        EXACT,
+        *(_exactness(item) for item in found.exactness),
+        MELANGE,
+        *_summary(found.melange),
+        "",
+        "![Cost of each fleet, this planner's is 1](benchmarks-melange.svg)",
+        "",
+        *_all_rows(found.melange["paper"]),
+        LAST.rstrip(),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def plots(found: Found) -> dict[str, str]:
+    """Pictures by file name."""
+    by_deployments = [item for item in found.scales if item.nodes == max(one.nodes for one in found.scales)]
+    time = {"time, s": [(float(item.deployments), item.cpu_s) for item in by_deployments]}
+    growth = [(float(item.deployments), max(0.1, item.peak_mib - item.start_mib)) for item in by_deployments]
+    scales = [
+        Panel("time of a plan", "deployments", "seconds", time),
+        Panel("memory of a plan", "deployments", "MiB over what there was", {"memory, MiB": growth}),
+    ]
+    melange = [
+        Panel(
+            f"{TITLES[workload]}, {target * 1e3:.0f} ms",
+            "requests per second",
+            "cost, ours is 1",
+            _lines([row for row in found.melange["paper"] if (row.workload, row.target_s) == (workload, target)]),
+        )
+        for target in dict.fromkeys(row.target_s for row in found.melange["paper"])
+        for workload in WORKLOADS
+    ]
+    return {
+        "benchmarks-scale.svg": plot(scales, columns=2, label="Time and memory of a plan by number of deployments"),
+        "benchmarks-melange.svg": plot(melange, columns=3, label="Cost of fleets, ours is 1"),
+    }
+
+
+def _lines(rows: Sequence[Row]) -> dict[str, list[tuple[float, float]]]:
+    lines: dict[str, list[tuple[float, float]]] = {
+        f"only {short}": [_point(row, row.alone[name]) for row in rows if row.alone[name] is not None and row.ours]
+        for name, short in SHORT_NAMES.items()
+    }
+    lines["Melange as planned"] = [_point(row, row.melange.usd_per_hour) for row in rows if row.melange and row.ours]
+    lines["Melange so that it holds"] = [
+        _point(row, row.melange.needed_usd_per_hour)
+        for row in rows
+        if row.ours and row.melange and row.melange.needed_usd_per_hour is not None
+    ]
+    return lines
+
+
+def _point(row: Row, usd: float | None) -> tuple[float, float]:
+    assert usd is not None
+    assert row.ours is not None
+    return float(row.rate_per_s), usd / row.ours.usd_per_hour
+
+
+def _speed(found: Speed) -> Iterator[str]:
+    ratio = found.cold.cpu_s / found.bound.cpu_s
+    yield (
+        f"| warm: planning alone | {found.warm_s * 1e3:.0f} ms | {WARM_LIMIT_S * 1e3:.0f} ms "
+        f"| writing it as JSON: {found.write_s * 1e3:.0f} ms | {found.warm_s / found.write_s:.1f} |"
+    )
+    yield (
+        f"| cold: the `plan` command | {found.cold.wall_s:.2f} s ({found.cold.cpu_s:.2f} s of processor) "
+        f"| {COLD_LIMIT_S} s | a process that imports YAML and pydantic: {found.bound.wall_s:.2f} s "
+        f"({found.bound.cpu_s:.2f} s) | {ratio:.1f} of processor |"
+    )
+
+
+def _scale(item: Scale) -> str:
+    cells = (
+        str(item.deployments),
+        str(item.nodes),
+        str(item.accelerators),
+        f"{item.wall_s:.2f} s ({item.cpu_s:.2f} s of processor)",
+        f"{item.alone_s:.2f} s",
+        f"{item.wall_s / item.alone_s:.2f}",
+        f"{item.gap_percent:.2f} %",
+        str(item.served),
+        str(item.short),
+        f"{item.start_mib:.0f} MiB",
+        f"{item.peak_mib:.0f} MiB",
+        f"{item.kept_mib:.1f} MiB",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _exactness(item: Exactness) -> str:
+    return (
+        f"| {item.routing} | {item.problems} | {item.equal} | {item.scarce} | {100 * item.largest_difference:.4f} % "
+        f"| {100 * item.largest_gap:.4f} % | {item.solver_s * 1e3 / item.problems:.1f} ms each "
+        f"| {item.trial_s * 1e3 / item.problems:.1f} ms each |"
+    )
+
+
+def _summary(melange: Mapping[str, Sequence[Row]]) -> Iterator[str]:
+    """Per workload and target: what is saved, and how Melange's plans fare."""
+    yield (
+        "| prices | requests | target | saved against one type | the paper measured | Melange's cost, ours is 1 "
+        "| Melange's plans that hold | so that they hold | by prompt | so that they hold | ours that hold |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|---|---|"
+    for prices, rows in melange.items():
+        for workload, target in dict.fromkeys((row.workload, row.target_s) for row in rows):
+            members = [row for row in rows if (row.workload, row.target_s) == (workload, target) and row.ours]
+            yield _summary_line(prices, workload, target, members)
+
+
+def _summary_line(prices: str, workload: str, target_s: float, rows: Sequence[Row]) -> str:
+    saved = [
+        100 * (1 - row.ours.usd_per_hour / usd)
+        for row in rows
+        for usd in row.alone.values()
+        if usd is not None and row.ours
+    ]
+    return (
+        f"| {prices} | {workload} | {target_s * 1e3:.0f} ms | {_range(saved, '{:.0f}')} % "
+        f"| {PUBLISHED[workload, target_s] + ' %' if prices == 'paper' else ''} "
+        f"| {_range(_ratios(rows, [row.melange for row in rows]))} | {_held([row.melange for row in rows])} "
+        f"| {_range(_ratios(rows, [row.melange for row in rows], needed=True))} "
+        f"| {_range(_ratios(rows, [row.by_input for row in rows]))} "
+        f"| {_range(_ratios(rows, [row.by_input for row in rows], needed=True))} "
+        f"| {_held([row.ours for row in rows])} |"
+    )
+
+
+def _ratios(rows: Sequence[Row], fleets: Sequence[Fleet | None], *, needed: bool = False) -> list[float]:
+    ratios = []
+    for row, fleet in zip(rows, fleets, strict=True):
+        if fleet is None or row.ours is None:
+            continue
+        usd = fleet.needed_usd_per_hour if needed else fleet.usd_per_hour
+        if usd is not None:
+            ratios.append(usd / row.ours.usd_per_hour)
+    return ratios
+
+
+def _held(fleets: Sequence[Fleet | None]) -> str:
+    there = [fleet for fleet in fleets if fleet is not None]
+    return f"{sum(fleet.holds for fleet in there)} of {len(there)}"
+
+
+def _range(values: Sequence[float], form: str = "{:.2f}") -> str:
+    if not values:
+        return "-"
+    low, high = form.format(min(values)), form.format(max(values))
+    return low if low == high else f"{low}-{high}"
+
+
+def _all_rows(rows: Sequence[Row]) -> Iterator[str]:
+    yield "Every case at the paper's prices, in dollars per hour:"
+    yield ""
+    names = " | ".join(f"only {short}" for short in SHORT_NAMES.values())
+    yield f"| requests | target | per s | ours | | even | Melange | | | by prompt | {names} |"
+    yield "|" + "---|" * (10 + len(SHORT_NAMES))
+    for row in rows:
+        alone = " | ".join(_usd(row.alone[name]) for name in PAPER_PRICES)
+        yield (
+            f"| {row.workload} | {row.target_s * 1e3:.0f} ms | {row.rate_per_s:g} | {_fleet(row.ours)} "
+            f"| {_usd(row.even)} | {_fleet(row.melange)} | {_verdict(row.melange)} "
+            f"| {_usd(row.by_input.usd_per_hour if row.by_input else None)}"
+            f"{'' if row.by_input is None or row.by_input.holds else ' ' + _verdict(row.by_input)} | {alone} |"
+        )
+
+
+def _fleet(found: Fleet | None) -> str:
+    if found is None:
+        return "- | -"
+    gpus = ", ".join(f"{count} {SHORT_NAMES[name]}" for name, count in found.gpus.items() if count)
+    return f"{found.usd_per_hour:.2f} | {gpus}"
+
+
+def _verdict(found: Fleet | None) -> str:
+    if found is None:
+        return "-"
+    if found.holds:
+        return "holds"
+    return f"misses; {_usd(found.needed_usd_per_hour)} would hold"
+
+
+def _usd(amount: float | None) -> str:
+    return "-" if amount is None else f"{amount:.2f}"

@@ -1,0 +1,108 @@
+"""One plan of a whole cluster, each size in a process of its own, so that its memory is its own.
+
+    python tests/bench/scale.py DEPLOYMENTS NODES
+
+prints what it took as JSON. The peer is planning deployments alone, one after the other, each as if the whole cluster
+were its own: what planning them together takes beyond that is the price of sharing.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SEED = 1
+ALONE = 20
+"""Deployments that are planned alone, to know what one takes."""
+MIB = 1024.0**2
+LIMIT_S, LIMIT_GAP_PERCENT = 10.0, 1.0
+SIZES = ((10, 1000), (100, 1000), (1000, 1000), (1000, 100), (1000, 10))
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """One size of cluster."""
+
+    deployments: int
+    nodes: int
+    accelerators: int
+    pools: int
+    wall_s: float
+    cpu_s: float
+    alone_s: float
+    """Planning every deployment alone, extrapolated from a sample."""
+    gap_percent: float
+    served: int
+    """Deployments that get all that they asked for."""
+    short: int
+    """Deployments that get less."""
+    start_mib: float
+    """Resident before planning: the interpreter, the modules, the catalogue and the cluster."""
+    peak_mib: float
+    kept_mib: float
+    """Resident after planning a second time, over what it was after the first: what planning again and again adds."""
+
+
+def measure(deployments: int, nodes: int) -> Scale:
+    """A cluster of that size, in a new process."""
+    command = [sys.executable, str(Path(__file__)), str(deployments), str(nodes)]
+    path = ":".join(str(ROOT / folder) for folder in ("operator", "runtime", "tests"))
+    done = subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONPATH": path})
+    return Scale(**json.loads(done.stdout))
+
+
+def here(deployments: int, nodes: int) -> Scale:
+    """A cluster of that size, in this process."""
+    from deepseek_planner.plan import Policy
+    from deepseek_planner.search import plan
+    from support.planning import CATALOG
+    from support.worlds import world
+
+    snapshot = world(SEED, CATALOG, deployments=deployments, nodes=nodes)
+    gc.collect()
+    start_mib, wall, cpu = _resident_mib(), time.perf_counter(), time.process_time()
+    found = plan(snapshot, CATALOG, Policy())
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB
+    plans = list(found.deployments.values())
+    once = _resident_mib()
+    found = plan(snapshot, CATALOG, Policy())
+    kept = _resident_mib() - once
+    every = max(1, deployments // ALONE)
+    sample = snapshot.deployments[::every]
+    alone = time.perf_counter()
+    for item in sample:
+        plan(replace(snapshot, deployments=(item,)), CATALOG, Policy())
+    alone = (time.perf_counter() - alone) * deployments / len(sample)
+    return Scale(
+        deployments=deployments,
+        nodes=nodes,
+        accelerators=sum(item.max_nodes * item.gpus_per_node for item in snapshot.offerings),
+        pools=len(snapshot.offerings),
+        wall_s=wall,
+        cpu_s=cpu,
+        alone_s=alone,
+        gap_percent=max(item.gap_percent for item in plans),
+        served=sum(item.is_feasible and item.shortage is None for item in plans),
+        short=sum(item.shortage is not None for item in plans),
+        start_mib=start_mib,
+        peak_mib=peak_mib,
+        kept_mib=kept,
+    )
+
+
+def _resident_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / MIB
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(asdict(here(int(sys.argv[1]), int(sys.argv[2])))))
