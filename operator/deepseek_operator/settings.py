@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from deepseek_operator.errors import SettingsError
-from deepseek_planner.plan import Policy
+from deepseek_planner.plan import Policy, Routing
+from deepseek_planner.units import MicroUsd, micro_usd
 
 VERSION = "0.1.0"
 FIELD_MANAGER = "deepseek-operator"
@@ -94,7 +95,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
     """Settings from ``DEEPSEEK_*`` variables; raises SettingsError with every problem at once."""
     read = _Reader(environ)
     engine, leader, server = EngineSettings(), LeaderSettings(), ServerSettings()
-    prometheus_url = read.url("PROMETHEUS_URL")
+    prometheus_url, resync_s = read.url("PROMETHEUS_URL"), read.seconds("RESYNC", 60.0)
     settings = Settings(
         engine=EngineSettings(
             cuda_image=read.text("CUDA_IMAGE", engine.cuda_image),
@@ -118,16 +119,12 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
             port=read.port("LISTEN_PORT", server.port),
             alert_token_file=read.text("ALERT_TOKEN_FILE", ""),
         ),
-        policy=Policy(
-            settle_s=read.seconds("SETTLE", 60.0, at_least=0.0),
-            max_price_age_days=read.days("MAX_PRICE_AGE_DAYS", Policy().max_price_age_days),
-            measures=bool(prometheus_url),
-        ),
+        policy=_policy(read, cycle_s=resync_s, measures=bool(prometheus_url)),
         price_file=read.text("PRICE_FILE", ""),
         namespaces=tuple(name for name in read.text("NAMESPACES", "").split(",") if name),
         prometheus_url=prometheus_url,
         measurement_window_s=read.seconds("MEASUREMENT_WINDOW", 900.0, at_least=10.0),
-        resync_s=read.seconds("RESYNC", 60.0),
+        resync_s=resync_s,
         relist_s=read.seconds("RELIST", 300.0),
         log_level=read.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
     )
@@ -140,6 +137,26 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
     if read.problems:
         raise SettingsError(tuple(read.problems))
     return settings
+
+
+def _policy(read: _Reader, *, cycle_s: float, measures: bool) -> Policy:
+    """What bears on decisions."""
+    default = Policy()
+    return Policy(
+        settle_s=read.seconds("SETTLE", default.settle_s, at_least=0.0),
+        max_price_age_days=read.days("MAX_PRICE_AGE_DAYS", default.max_price_age_days),
+        engine_start_s=read.seconds("ENGINE_START", default.engine_start_s),
+        measures=measures,
+        routing=read.routing("ROUTING"),
+        max_usd_per_hour=read.dollars("MAX_USD_PER_HOUR"),
+        cycle_s=cycle_s,
+        demand_percentile=read.count("DEMAND_PERCENTILE", default.demand_percentile, 50, 99),
+        max_moved_engines_per_hour=read.count("MOVED_ENGINES_PER_HOUR", default.max_moved_engines_per_hour, 1, 10_000),
+        max_moved_engines_per_hour_in_all=read.count(
+            "MOVED_ENGINES_PER_HOUR_IN_ALL", default.max_moved_engines_per_hour_in_all, 1, 10_000
+        ),
+        retry_s=read.seconds("RETRY_AFTER", default.retry_s),
+    )
 
 
 class _Reader:
@@ -161,6 +178,28 @@ class _Reader:
 
     def days(self, name: str, default: int) -> int:
         return self._number(name, default, int, lambda value: 1 <= value <= 3650, "write whole days, 1 to 3650")
+
+    def count(self, name: str, default: int, least: int, most: int) -> int:
+        return self._number(
+            name, default, int, lambda value: least <= value <= most, f"write a whole number, {least} to {most}"
+        )
+
+    def dollars(self, name: str) -> MicroUsd | None:
+        value = self.text(name, "")
+        try:
+            amount = micro_usd(value) if value else None
+        except ValueError:
+            amount = MicroUsd(0)
+        if amount is None or amount > 0:
+            return amount
+        return self._refuse(name, value, "write dollars above 0, like 120 or 99.50", None)
+
+    def routing(self, name: str) -> Routing:
+        value = self.text(name, Routing.EVEN)
+        if value == Routing.BY_LENGTH:
+            remedy = "it needs a router in front of the engines, and this operator runs none: write Even"
+            return self._refuse(name, value, remedy, Routing.EVEN)
+        return Routing(self.choice(name, Routing.EVEN, (Routing.EVEN,)))
 
     def port(self, name: str, default: int) -> int:
         return self._number(name, default, int, lambda value: 0 < value < 65536, "write a port, 1 to 65535")

@@ -30,6 +30,13 @@ Values to the operator's settings: one variable each. A number is written as it 
   "ALERT_TOKEN_FILE" "/etc/deepseek-operator/alerts/token"
   "PRICE_FILE" (ternary "/etc/deepseek-operator/prices/prices.csv" "" (ne .Values.prices.configMap.name ""))
   "MAX_PRICE_AGE_DAYS" .Values.prices.maxAgeDays
+  "MAX_USD_PER_HOUR" .Values.policy.maxUSDPerHour
+  "ROUTING" .Values.policy.routing
+  "DEMAND_PERCENTILE" .Values.policy.demandPercentile
+  "ENGINE_START" .Values.policy.engineStartSeconds
+  "MOVED_ENGINES_PER_HOUR" .Values.policy.movedEnginesPerHour
+  "MOVED_ENGINES_PER_HOUR_IN_ALL" .Values.policy.movedEnginesPerHourInAll
+  "RETRY_AFTER" .Values.policy.retryAfterSeconds
   "LOG_LEVEL" .Values.logLevel
 }}
 {{- range $name := keys $variables | sortAlpha }}

@@ -73,6 +73,14 @@ def test_values_arrive():
             loop={"settleSeconds": 0, "measurementWindowSeconds": 30, "resyncSeconds": 7, "relistSeconds": 1000000},
             prometheus={"url": "http://prometheus:9090"},
             prices={"configMap": {"name": "our-prices"}, "maxAgeDays": 30},
+            policy={
+                "maxUSDPerHour": "99.50",
+                "demandPercentile": 90,
+                "engineStartSeconds": 900,
+                "movedEnginesPerHour": 2,
+                "movedEnginesPerHourInAll": 5,
+                "retryAfterSeconds": 600,
+            },
             rbac={"namespaces": ["a", "b"]},
             logLevel="DEBUG",
         )
@@ -88,7 +96,11 @@ def test_values_arrive():
     assert settings.policy.settle_s == 0
     assert (settings.measurement_window_s, settings.resync_s, settings.relist_s) == (30, 7, 1_000_000)
     assert settings.price_file == "/etc/deepseek-operator/prices/prices.csv"
-    assert settings.policy.max_price_age_days == 30
+    policy = settings.policy
+    assert policy.max_price_age_days == 30
+    assert (policy.max_usd_per_hour, policy.routing, policy.demand_percentile) == (99_500_000, "Even", 90)
+    assert (policy.max_moved_engines_per_hour, policy.max_moved_engines_per_hour_in_all) == (2, 5)
+    assert (policy.engine_start_s, policy.retry_s, policy.cycle_s) == (900, 600, 7)
     assert settings.prometheus_url == "http://prometheus:9090"
     assert settings.namespaces == ("a", "b")
     assert settings.log_level == "DEBUG"
