@@ -8,8 +8,10 @@ from math import ceil, floor, log10
 
 COLORS = ("#1f6feb", "#bf5a00", "#2da44e", "#8250df", "#cf222e", "#57606a", "#0a7ea4")
 WIDTH, HEIGHT, GAP, LEFT, TOP = 230, 190, 62, 62, 54
-STEPS = (1.0, 2.0, 5.0)
-"""Ticks of a decade."""
+TICKINGS = ((1.0,), (1.0, 2.0, 5.0), (1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0))
+"""Ticks of a decade, ever denser."""
+FEWEST, MOST = 3, 7
+"""Ticks of an axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ def plot(panels: Sequence[Panel], *, columns: int, label: str) -> str:
 
 def _panel(panel: Panel, left: float, top: float, colors: Mapping[str, str]) -> Iterator[str]:
     points = [point for line in panel.lines.values() for point in line]
-    across, up = _Axis([x for x, _ in points], WIDTH), _Axis([y for _, y in points], HEIGHT)
+    across = _Axis([x for x, _ in points], WIDTH, is_exact=True)
+    up = _Axis([y for _, y in points], HEIGHT)
     bottom = top + HEIGHT
     yield f'<text x="{left + WIDTH / 2}" y="{top - 8}" text-anchor="middle">{panel.title}</text>'
     for tick in across.ticks:
@@ -67,17 +70,22 @@ def _panel(panel: Panel, left: float, top: float, colors: Mapping[str, str]) -> 
 
 
 class _Axis:
-    """Logarithmic, from just below the least value to just above the greatest."""
+    """Logarithmic, from just below the least value to just above the greatest; exact: with ticks at the values."""
 
-    def __init__(self, values: Sequence[float], length: float) -> None:
+    def __init__(self, values: Sequence[float], length: float, *, is_exact: bool = False) -> None:
         least, most = min(values), max(values)
         self._low, self._high = log10(least) - 0.03, log10(most) + 0.03
         self._length = length
         decades = range(floor(self._low), ceil(self._high) + 1)
-        every = [step * 10.0**decade for decade in decades for step in STEPS]
-        inside = [tick for tick in every if self._low <= log10(tick) <= self._high]
-        many = len(inside) > 7
-        self.ticks = [tick for tick in inside if not many or abs(log10(tick) % 1.0) < 1e-9] if inside else [least]
+        own = sorted(set(values))
+        self.ticks = own if is_exact and len(own) <= MOST else []
+        for steps in TICKINGS if not self.ticks else ():
+            every = [step * 10.0**decade for decade in decades for step in steps]
+            inside = [tick for tick in every if self._low <= log10(tick) <= self._high]
+            if len(inside) <= MOST or not self.ticks:
+                self.ticks = inside
+            if len(inside) >= FEWEST:
+                break
 
     def at(self, value: float) -> float:
         return (log10(value) - self._low) / (self._high - self._low) * self._length
