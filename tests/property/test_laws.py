@@ -231,6 +231,52 @@ def test_more_load_never_costs_less(seed: int, factor: float, routing: Routing) 
         assert expected_cost(small) <= expected_cost(large) * slack(large, small)
 
 
+def served(found: Plan, snapshot: Snapshot, priority: int) -> list[int]:
+    """Percent that each deployment of a priority gets, ascending: the worst off come first."""
+    shares = []
+    for item in snapshot.deployments:
+        if item.objectives.priority == priority:
+            planned_item = found.deployments[item.key]
+            whole = 100 if planned_item.is_feasible else 0
+            shares.append(whole if planned_item.shortage is None else planned_item.shortage.served_percent)
+    return sorted(shares)
+
+
+@QUICK
+@given(seed=seeds, routing=routings)
+def test_lower_priorities_take_nothing_from_higher_ones(seed: int, routing: Routing) -> None:
+    snapshot, policy = cluster(seed), Policy(routing=routing)
+    highest = max(item.objectives.priority for item in snapshot.deployments)
+    first = tuple(item for item in snapshot.deployments if item.objectives.priority == highest)
+    alone = replace(snapshot, deployments=first)
+
+    together, by_themselves = planned(snapshot, policy), planned(alone, policy)
+
+    assert served(together, snapshot, highest) == served(by_themselves, alone, highest)
+
+
+@QUICK
+@given(seed=seeds, index=st.integers(0, 9), more=st.integers(1, 5), routing=routings)
+def test_more_nodes_never_serve_less_nor_cost_more(seed: int, index: int, more: int, routing: Routing) -> None:
+    snapshot, policy = without_limits(cluster(seed)), Policy(routing=routing)
+    chosen = snapshot.offerings[index % len(snapshot.offerings)]
+    larger = replace(
+        snapshot,
+        offerings=tuple(
+            replace(item, max_nodes=item.max_nodes + more) if item is chosen else item for item in snapshot.offerings
+        ),
+    )
+    before, after = planned(snapshot, policy), planned(larger, policy)
+
+    for priority in sorted({item.objectives.priority for item in snapshot.deployments}, reverse=True):
+        # Beyond the first priority that is better off, others may be worse off.
+        one, other = served(before, snapshot, priority), served(after, larger, priority)
+        assert one <= other
+        if one != other:
+            return
+    assert expected_cost(after) <= expected_cost(before) * slack(before, after)
+
+
 def test_a_seed_makes_one_world() -> None:
     assert world(7, CATALOG, deployments=20, nodes=30) == world(7, CATALOG, deployments=20, nodes=30)
     assert world(7, CATALOG, deployments=20, nodes=30) != world(8, CATALOG, deployments=20, nodes=30)
