@@ -14,8 +14,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from deepseek_operator.cli import plan
+from deepseek_operator.cli.page.bars import ROW
+from deepseek_operator.cli.page.drawing import drawing
+from deepseek_operator.cli.page.pictures import breakdowns, costs, fronts, marked
 
 HERE = Path(__file__).parent
+EXAMPLES = HERE.parents[1] / "examples"
+DOCS = HERE.parents[1] / "docs" / "howto"
 CASES = sorted(path for path in (HERE / "cases").glob("*.yaml"))
 SUFFIXES = {"table": ".txt", "json": ".json", "html": ".outline"}
 EXPECTED = [(case, output) for case in CASES for output in ("table", "json")]
@@ -28,13 +33,17 @@ OUTLINED = frozenset({"h1", "h2", "h3", "h4", "dt", "caption", "summary", "figca
 
 def printed(case: Path, output: str) -> tuple[int, str]:
     """Exit code and text."""
-    parser = argparse.ArgumentParser()
-    plan.add_parser(parser.add_subparsers())
-    args = parser.parse_args(["plan", "-f", str(case), "--pools", str(HERE / "pools.yaml"), "-o", output])
+    args = _arguments(case, HERE / "pools.yaml", output)
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
         code = plan.run(args, NOW)
     return code, outline(text.getvalue()) if output == "html" else text.getvalue()
+
+
+def _arguments(case: Path, pools: Path, output: str = "html") -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    plan.add_parser(parser.add_subparsers())
+    return parser.parse_args(["plan", "-f", str(case), "--pools", str(pools), "-o", output])
 
 
 class _Outline(HTMLParser):
@@ -72,12 +81,27 @@ def expected(case: Path, output: str) -> Path:
     return case.with_suffix(SUFFIXES[output])
 
 
+def pictures() -> dict[Path, str]:
+    """The pictures of the how-to page, by file: those of the page for an example of ours."""
+    report = plan.answer(_arguments(EXAMPLES / "deepseek-v3.yaml", EXAMPLES / "pools" / "aws-us-east-1.yaml"), NOW)
+    example = report.reports()[0]
+    rows = breakdowns(example)
+    return {
+        DOCS / "read-a-plan-front.svg": drawing(list(fronts(example, marked(example))), width=960, height=370),
+        DOCS / "read-a-plan-costs.svg": drawing([costs(example, rows)], width=960, height=len(rows) * ROW + 40),
+    }
+
+
 def write() -> None:
     """Write every expectation anew."""
     for case, output in EXPECTED:
         expected(case, output).write_text(printed(case, output)[1], encoding="utf-8")
+    for path, text in pictures().items():
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
     write()
-    sys.stdout.write(f"wrote {len(EXPECTED)} files in {HERE / 'cases'}; look at git diff before you commit\n")
+    sys.stdout.write(
+        f"wrote {len(EXPECTED)} files in {HERE / 'cases'} and pictures in {DOCS}; look at git diff before you commit\n"
+    )

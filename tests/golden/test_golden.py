@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from types import ModuleType
 
@@ -44,6 +45,12 @@ def test_every_kind_of_gpu_offered_is_chosen_or_refused_by_name() -> None:
     for kind in ("t4", "a100-80gb", "h100", "h200"):
         assert kind in text
     assert "$" in text
+
+
+def test_pictures_of_the_documents_are_the_planners() -> None:
+    for path, text in golden.pictures().items():
+        assert text == path.read_text(encoding="utf-8"), f"{path.name} is old: python tests/golden/golden.py"
+        ElementTree.fromstring(text)
 
 
 def test_no_expectation_is_left_without_its_case() -> None:

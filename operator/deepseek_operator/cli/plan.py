@@ -5,19 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what is slow to import is imported where it is used
     from datetime import datetime
 
+    from deepseek_operator.cli.answer import Answer
     from deepseek_planner.catalog import Catalog
     from deepseek_planner.errors import Problem
     from deepseek_planner.hardware import Offering
-    from deepseek_planner.matrix import Row
-    from deepseek_planner.models import ModelSpec
-    from deepseek_planner.plan import DeploymentInput, DeploymentKey, DeploymentPlan, Policy, Snapshot
+    from deepseek_planner.plan import DeploymentInput, Policy
 
 DONE, BAD_INPUT, NO_FEASIBLE_PLAN = 0, 2, 3
 
@@ -78,9 +77,19 @@ def run(args: argparse.Namespace, now: datetime | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, now: datetime) -> int:
+    found = answer(args, now)
+    if args.output in {"json", "yaml"}:
+        _write(found.document(), args.output)
+    else:
+        sys.stdout.writelines(found.html() if args.output == "html" else found.table())
+    return DONE if all(item.is_feasible for item in found.planned.values()) else NO_FEASIBLE_PLAN
+
+
+def answer(args: argparse.Namespace, now: datetime) -> Answer:
+    """Read what the arguments name, and plan it; raises InputError with every problem."""
+    from deepseek_operator.cli.answer import Answer  # noqa: PLC0415
     from deepseek_planner import catalog as catalogs  # noqa: PLC0415
     from deepseek_planner.errors import InputError  # noqa: PLC0415
-    from deepseek_planner.explain import plan_document  # noqa: PLC0415
     from deepseek_planner.plan import Snapshot  # noqa: PLC0415
     from deepseek_planner.search import plan  # noqa: PLC0415
 
@@ -96,43 +105,7 @@ def _run(args: argparse.Namespace, now: datetime) -> int:
     snapshot = Snapshot(now=now, deployments=deployments, offerings=offerings, multi_node=args.multi_node)
     is_explained = args.output == "html" or (args.output == "table" and args.explain)
     planned = plan(snapshot, catalog, policy, explains=is_explained).deployments
-    if args.output in {"json", "yaml"}:
-        documents = [
-            {"namespace": key.namespace, "name": key.name, "plan": plan_document(item)} for key, item in planned.items()
-        ]
-        _write(documents[0]["plan"] if len(documents) == 1 else documents, args.output)
-    else:
-        answer = Answer(snapshot, catalog, policy, planned, is_explained=is_explained)
-        write = _html if args.output == "html" else _table
-        sys.stdout.writelines(write(answer, has_pools=args.pools is not None))
-    return DONE if all(item.is_feasible for item in planned.values()) else NO_FEASIBLE_PLAN
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What was planned, and from what."""
-
-    snapshot: Snapshot
-    catalog: Catalog
-    policy: Policy
-    planned: Mapping[DeploymentKey, DeploymentPlan]
-    is_explained: bool
-
-    def models(self, asked: DeploymentInput) -> Mapping[str, ModelSpec]:
-        """Its own and its variants, by name."""
-        return {name: self.catalog.model(name) for name in (asked.model, *asked.variants)}
-
-    def matrix(self, asked: DeploymentInput) -> tuple[Row, ...]:
-        """What each precision would cost, the deployment alone on the pools."""
-        from deepseek_planner.matrix import matrix  # noqa: PLC0415
-        from deepseek_planner.plan import Fleet  # noqa: PLC0415
-        from deepseek_planner.search import plan  # noqa: PLC0415
-
-        def alone(changed: DeploymentInput) -> DeploymentPlan:
-            snapshot = replace(self.snapshot, deployments=(changed,), fleet=Fleet())
-            return plan(snapshot, self.catalog, self.policy, explains=True).deployments[changed.key]
-
-        return matrix(asked, self.catalog.model(asked.model), alone)
+    return Answer(snapshot, catalog, policy, planned, has_pools=args.pools is not None, is_explained=is_explained)
 
 
 def _policy(args: argparse.Namespace, problems: list[Problem]) -> Policy:
@@ -149,40 +122,6 @@ def _policy(args: argparse.Namespace, problems: list[Problem]) -> Policy:
         text = args.max_usd_per_hour
         problems.append(Problem("--max-usd-per-hour", text, "is not an amount of dollars", "write it like 60 or 2.50"))
         return Policy(routing=routing)
-
-
-def _table(answer: Answer, *, has_pools: bool) -> Iterator[str]:
-    from deepseek_operator.cli import explained, screens  # noqa: PLC0415
-
-    asked = {item.key: item for item in answer.snapshot.deployments}
-    priorities = {key: item.objectives.priority for key, item in asked.items()}
-    for index, (key, planned) in enumerate(answer.planned.items()):
-        yield "\n" if index else ""
-        yield screens.plan_screen(asked[key], planned, answer.models(asked[key]), priorities)
-        if answer.is_explained:
-            yield explained.candidates_screen(planned, asked[key].model)
-            yield explained.matrix_screen(answer.matrix(asked[key]))
-    if not has_pools:
-        yield "\n" + screens.sources_line(answer.catalog.price_sources())
-
-
-def _html(answer: Answer, *, has_pools: bool) -> Iterator[str]:
-    from deepseek_operator.cli.page import Report, page  # noqa: PLC0415
-
-    asked = {item.key: item for item in answer.snapshot.deployments}
-    reports = [
-        Report(
-            asked=asked[key],
-            planned=planned,
-            models=answer.models(asked[key]),
-            priorities={each.key: each.objectives.priority for each in asked.values()},
-            matrix=answer.matrix(asked[key]),
-            offerings=answer.snapshot.offerings,
-            name=f"d{number}",
-        )
-        for number, (key, planned) in enumerate(answer.planned.items(), start=1)
-    ]
-    yield page(reports, answer.snapshot.now, has_pools=has_pools)
 
 
 def _deployments(files: Sequence[Path], catalog: Catalog, problems: list[Problem]) -> tuple[DeploymentInput, ...]:

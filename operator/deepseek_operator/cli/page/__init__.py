@@ -9,7 +9,7 @@ from deepseek_operator.cli.page.chosen import chosen
 from deepseek_operator.cli.page.markup import Markup, raw, tag
 from deepseek_operator.cli.page.pictures import pictures
 from deepseek_operator.cli.page.report import Report
-from deepseek_operator.cli.page.style import DRAWING, STYLE
+from deepseek_operator.cli.page.style import COLOURS, DRAWING, STYLE
 from deepseek_operator.cli.page.trust import engines, trust
 from deepseek_operator.cli.page.weighed import alternatives, matrix, refused
 
@@ -27,7 +27,7 @@ def page(reports: Sequence[Report], now: datetime, *, has_pools: bool) -> str:
         tag("meta", charset="utf-8"),
         tag("meta", name="viewport", content="width=device-width,initial-scale=1"),
         tag("title", f"Plan of {names}"),
-        tag("style", raw(STYLE + DRAWING)),
+        tag("style", raw(COLOURS + STYLE + DRAWING)),
     )
     body = tag(
         "body",

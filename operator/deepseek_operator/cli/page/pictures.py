@@ -19,7 +19,7 @@ MOST_BARS = 8
 
 def pictures(report: Report) -> Iterator[Markup]:
     """Both, each with its words and its table."""
-    priced = [item for item in report.planned.candidates if item.prediction and item.usd_per_million_tokens]
+    priced = marked(report)
     if not priced:
         return
     yield tag("h3", "Price against latency")
@@ -29,16 +29,21 @@ def pictures(report: Report) -> Iterator[Markup]:
     yield tag("h3", "What the dollars pay for")
     yield tag(
         "figure",
-        bars(
-            rows,
-            name=f"{report.name}-costs",
-            title="Dollars per hour by what they pay for",
-            description="A stacked bar per alternative; the table below holds the same numbers.",
-        ),
+        costs(report, rows),
         tag("ul", [_part_key(report, part, text) for part, text in PARTS.items()], class_="key"),
         tag("figcaption", COSTS),
     )
     yield tag("details", tag("summary", "The same as a table"), _breakdown_table(rows))
+
+
+def costs(report: Report, rows: Sequence[Bar]) -> Markup:
+    """The stacked bars."""
+    return bars(
+        rows,
+        name=f"{report.name}-costs",
+        title="Dollars per hour by what they pay for",
+        description="A stacked bar per alternative; the table below holds the same numbers.",
+    )
 
 
 COSTS = (
@@ -66,6 +71,11 @@ BEFORE_MARGIN = (
     "refused."
 )
 MIXED = " The chosen shapes serve together: each is shown as if it served alone."
+
+
+def marked(report: Report) -> list[Candidate]:
+    """Alternatives that have a place in the picture: their price and their latency are known."""
+    return [item for item in report.planned.candidates if item.prediction and item.usd_per_million_tokens]
 
 
 def fronts(report: Report, priced: Sequence[Candidate]) -> Iterator[Markup]:

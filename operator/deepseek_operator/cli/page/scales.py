@@ -29,10 +29,10 @@ class Axis:
         return (value - self.low) / (self.high - self.low)
 
 
-def axis(values: Iterable[float], *, below: float = ROOM) -> Axis:
+def axis(values: Iterable[float], *, below: float = 0.0) -> Axis:
     """An axis on which all these positive values can be told apart: logarithmic where they spread widely.
 
-    ``below``: the room under the smallest value, where something is to be written there.
+    ``below``: room under the smallest value, where something is to be written there, as a part of the spread.
     """
     known = [value for value in values if value > 0 and math.isfinite(value)] or [1.0]
     low, high = min(known), max(known)
@@ -40,7 +40,7 @@ def axis(values: Iterable[float], *, below: float = ROOM) -> Axis:
         step = _step(high * 1.08)
         top = step * math.ceil(high * 1.08 / step - 1e-9)
         return Axis(0.0, top, False, tuple(step * count for count in range(round(top / step) + 1)))  # noqa: FBT003
-    low, high = low / below, high * ROOM
+    low, high = low / max(ROOM, (high / low) ** below), high * ROOM
     for digits in ((1, 2, 5), (1, 3), (1,)):
         ticks = tuple(tick for tick in _decades(low, high, digits) if low <= tick <= high)
         if len(ticks) <= MOST_TICKS:

@@ -11,8 +11,8 @@ from deepseek_operator.cli.page.scales import Axis, axis
 
 WIDTH, HEIGHT = 460.0, 340.0
 LEFT, RIGHT, TOP, BOTTOM = 58.0, 14.0, 40.0, 46.0
-UNDER = 1.5
-"""Room for the name under the cheapest."""
+UNDER = 0.16
+"""Room for the name under the cheapest, as a part of the spread."""
 
 
 class Kind(StrEnum):

@@ -1,8 +1,8 @@
-"""The page's style sheet: light and dark, from a phone's width up, and on paper."""
+"""Style sheets: light and dark, from a phone's width up, and on paper."""
 
 from __future__ import annotations
 
-STYLE = """
+COLOURS = """
 :root{color-scheme:light dark;--page:#fff;--panel:#f4f6f8;--ink:#17212b;--soft:#55626f;--rule:#d8dfe6;
 --chosen:#0a5a9c;--works:#0a5a9c;--refused:#a8442f;--warn:#8a5200;--warn-page:#fdf3e3;--bad-page:#fbeae6;
 --prefill:#0a5a9c;--decode:#63b0dc;--idle:#c3ccd5;--mark:#7c8894;--risk:#c8690b;
@@ -11,6 +11,9 @@ STYLE = """
 --chosen:#7cc0f4;--works:#7cc0f4;--refused:#f19a85;--warn:#f0bd72;--warn-page:#2b2315;--bad-page:#2f1d19;
 --prefill:#7cc0f4;--decode:#2b78ab;--idle:#465361;--mark:#8694a2;--risk:#eda04f;
 --heat1:#16222d;--heat2:#1b2f40;--heat3:#214056;--heat4:#29536f}}
+"""
+
+STYLE = """
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif}
 main,header.top,footer{max-width:68rem;margin:0 auto;padding:0 1.25rem}
