@@ -39,6 +39,9 @@ def _model(model: ModelSpec) -> Iterator[str]:
     for precision in (*model.repositories, *model.quality):
         if precision not in model.checkpoints:
             yield f"{where}: {precision} has a repository or quality, but is not among its checkpoints"
+    for precision in model.elsewhere:
+        if precision in model.checkpoints:
+            yield f"{where}: {precision} is among its checkpoints and elsewhere too"
     counted = model.counted_parameters
     if abs(counted / model.total_parameters - 1) > PARAMETER_TOLERANCE:
         yield (

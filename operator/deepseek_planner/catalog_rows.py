@@ -156,6 +156,7 @@ def _model(raw: Row) -> ModelSpec:
     raw["checkpoints"] = tuple(Precision(name) for name in raw["checkpoints"])
     raw["repositories"] = {Precision(name): value for name, value in raw.get("repositories", {}).items()}
     raw["quality"] = {Precision(name): Quality(**value) for name, value in raw.get("quality", {}).items()}
+    raw["elsewhere"] = {Precision(name): value for name, value in raw.get("elsewhere", {}).items()}
     raw["fp8_cache"] = Quality(**raw["fp8_cache"]) if "fp8_cache" in raw else None
     raw["total_parameters"] = float(raw["total_parameters"])
     raw["active_parameters"] = float(raw["active_parameters"])

@@ -119,6 +119,8 @@ class ModelSpec:
     repositories: Mapping[Precision, str] = field(default_factory=dict)
     """Hub repository of the checkpoint in each precision; converted at load: the one it is made from."""
     quality: Mapping[Precision, Quality] = field(default_factory=dict)
+    elsewhere: Mapping[Precision, str] = field(default_factory=dict)
+    """Checkpoints in other precisions that exist and are not planned with: which, and why not."""
     fp8_cache: Quality | None = None
     """What keeping the KV cache in fp8 costs; None where nobody measured it: then it stays in 16 bits."""
 

@@ -348,6 +348,8 @@ class DeploymentInput:
     last_move_at: datetime | None = None
     own_weights: bool = False
     """Whether the weights are the user's own checkpoint: then no other precision of the catalogue's can serve."""
+    own_precision: Precision | None = None
+    """Format of the user's own checkpoint; None: the model's native one."""
     variants: tuple[str, ...] = ()
     """Other catalogue models that may serve instead."""
     last_move_groups: Mapping[str, int] = field(default_factory=dict)

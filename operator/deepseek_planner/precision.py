@@ -5,7 +5,7 @@ Kernel facts are of vLLM 0.32 (each backend's ``get_min_capability`` and platfor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from deepseek_planner.demand import AccuracyClass
@@ -53,13 +53,19 @@ def allowed(model: ModelSpec, accuracy_class: AccuracyClass) -> frozenset[Precis
 
 
 def choices(
-    model: ModelSpec, accelerator: Accelerator, accuracy_class: AccuracyClass, *, own_weights: bool = False
+    model: ModelSpec,
+    accelerator: Accelerator,
+    accuracy_class: AccuracyClass,
+    *,
+    own_weights: bool = False,
+    own_precision: Precision | None = None,
 ) -> tuple[PrecisionChoice | PrecisionRefusal, ...]:
     """Every precision of the model, legal or refused, in the order of :class:`Precision`.
 
-    With ``own_weights`` there is the given checkpoint and nothing else: its native precision, and 16 bits for bf16.
+    With ``own_weights`` there is the given checkpoint and nothing else: in ``own_precision`` or the native one.
     """
-    return tuple(_choices(model, accelerator, allowed(model, accuracy_class), own_weights=own_weights))
+    own = (own_precision or model.native_precision) if own_weights else None
+    return tuple(_choices(model, accelerator, allowed(model, accuracy_class), own))
 
 
 def architecture_refusal(model: ModelSpec, accelerator: Accelerator) -> str:
@@ -78,36 +84,47 @@ def architecture_refusal(model: ModelSpec, accelerator: Accelerator) -> str:
 
 
 def _choices(
-    model: ModelSpec, accelerator: Accelerator, permitted: frozenset[Precision], *, own_weights: bool
+    model: ModelSpec, accelerator: Accelerator, permitted: frozenset[Precision], own: Precision | None
 ) -> Iterator[PrecisionChoice | PrecisionRefusal]:
     refusal = architecture_refusal(model, accelerator)
+    there = {own} if own else set(model.checkpoints)
     for precision in Precision:
+        source = precision
         if precision is Precision.FP16:
             # fp16 is how a bf16 checkpoint runs where bf16 does not; elsewhere it is no choice of its own.
-            if _computes_bf16(accelerator) or Precision.BF16 not in model.checkpoints:
+            source = Precision.BF16
+            if _computes_bf16(accelerator) or source not in there:
                 continue
-        elif precision not in model.checkpoints:
+        if source not in there:
             if precision in permitted:
-                yield PrecisionRefusal(
-                    precision, RejectionReason.NO_CHECKPOINT, f"no {precision} checkpoint of {model.name} is known"
-                )
-            continue
-        source = Precision.BF16 if precision is Precision.FP16 else precision
-        if refusal:
+                yield PrecisionRefusal(precision, RejectionReason.NO_CHECKPOINT, _missing(model, precision, own))
+        elif refusal:
             yield PrecisionRefusal(precision, RejectionReason.PRECISION_ILLEGAL, refusal)
         elif precision not in permitted:
-            names = ", ".join(sorted(permitted & set(model.checkpoints)))
-            yield PrecisionRefusal(
-                precision, RejectionReason.PRECISION_NOT_ALLOWED, f"the accuracy class allows {names} only"
-            )
-        elif own_weights and source is not model.native_precision:
-            yield PrecisionRefusal(
-                precision,
-                RejectionReason.NO_CHECKPOINT,
-                f"the given weights are {model.native_precision}; give {precision} weights to serve them",
-            )
+            names = ", ".join(sorted(permitted if own else permitted & there))
+            message = f"the accuracy class allows {names} only" + (f"; the given weights are {own}" if own else "")
+            yield PrecisionRefusal(precision, RejectionReason.PRECISION_NOT_ALLOWED, message)
         else:
             yield _kernels(accelerator, precision)
+
+
+CONVERSIONS: Mapping[Precision, str] = {
+    Precision.BF16: "cast its weights with DeepSeek's fp8_cast_bf16.py",
+    Precision.FP8: "make one with llm-compressor (FP8_BLOCK)",
+    Precision.INT8: "make one with llm-compressor (W8A8)",
+    Precision.INT4: "make one with llm-compressor (W4A16)",
+    Precision.FP4: "make one with NVIDIA ModelOpt (NVFP4)",
+}
+"""How a checkpoint is made offline, by tools whose output vLLM 0.32 reads (its docs on quantization, 2026-11-22)."""
+
+
+def _missing(model: ModelSpec, precision: Precision, own: Precision | None) -> str:
+    """Why there is no checkpoint to plan with, and how to come by one."""
+    if own is not None:
+        return f"the given weights are {own}; give {precision} weights, and say so in model.source.precision"
+    known = model.elsewhere.get(precision)
+    reason = known or f"no {precision} checkpoint of {model.name} is known that the engine can load or convert to"
+    return f"{reason}; {CONVERSIONS[precision]} and name it in model.source with precision: {precision}"
 
 
 def _computes_bf16(accelerator: Accelerator) -> bool:

@@ -226,6 +226,9 @@ BY_SCHEMA = (
     Bad("no model", "spec.model", REMOVE, ""),
     Bad("no name of a model", "spec.model", {}, "", "spec.model.name"),
     Bad("five variants", VARIANTS, ["a", "b", "c", "d", "e"], ""),
+    Bad(
+        "weights in a format that is none", SOURCE, {"uri": "s3://a/b", "precision": "int2"}, "", f"{SOURCE}.precision"
+    ),
     Bad("no workload", LOAD, REMOVE, ""),
     Bad("no rate", LOAD, {}, "", f"{LOAD}.requestsPerMinute"),
     Bad("no expected rate", f"{LOAD}.requestsPerMinute", {}, "", f"{LOAD}.requestsPerMinute.expected"),

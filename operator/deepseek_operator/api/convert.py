@@ -15,7 +15,7 @@ from deepseek_operator.world import Object
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.demand import Demand, LatencyTarget, Objectives
 from deepseek_planner.errors import InputError, Problem
-from deepseek_planner.models import ModelSpec
+from deepseek_planner.models import ModelSpec, Precision
 from deepseek_planner.plan import Constraints, DeploymentInput, DeploymentKey, Rebalancing
 from deepseek_planner.units import MicroUsd, micro_usd
 
@@ -108,7 +108,7 @@ def _canonical(names: tuple[str, ...], catalog: Catalog) -> tuple[str, ...]:
 
 def _converted(obj: Object, spec: DeepSeekDeploymentSpec, catalog: Catalog) -> DeploymentInput:
     metadata, load, placement = obj["metadata"], spec.workload, spec.placement
-    rate = load.requests_per_minute
+    rate, source = load.requests_per_minute, spec.model.source
     return DeploymentInput(
         key=DeploymentKey(metadata.get("namespace", ""), metadata["name"]),
         generation=int(metadata.get("generation", 1)),
@@ -137,7 +137,8 @@ def _converted(obj: Object, spec: DeepSeekDeploymentSpec, catalog: Catalog) -> D
             cooldown_s=duration_s(spec.rebalancing.cooldown),
         ),
         paused=spec.paused,
-        own_weights=spec.model.source is not None,
+        own_weights=source is not None,
+        own_precision=Precision(source.precision) if source is not None and source.precision is not None else None,
         variants=spec.model.variants,
     )
 

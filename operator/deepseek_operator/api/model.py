@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from annotated_types import MaxLen, MinLen
@@ -57,8 +58,18 @@ class VolumeClaim(Resource):
     ] = Field(default="", description="Directory inside the volume; empty: its root.")
 
 
+class WeightFormat(StrEnum):
+    """How a checkpoint stores its weights."""
+
+    BF16 = "bf16"
+    FP8 = "fp8"
+    INT8 = "int8"
+    INT4 = "int4"
+    FP4 = "fp4"
+
+
 class ModelSource(Resource):
-    """Where the weights are; exactly one of the fields."""
+    """Where the weights are: exactly one of huggingFace, persistentVolumeClaim, uri and path; and in which format."""
 
     hugging_face: HuggingFace | None = Field(default=None, description="A repository of the Hugging Face hub.")
     persistent_volume_claim: VolumeClaim | None = Field(
@@ -76,6 +87,9 @@ class ModelSource(Resource):
     ) = Field(default=None, description="An address in an object store: s3://, gs:// or https://.")
     path: Annotated[str, MinLen(1), MaxLen(1024)] | None = Field(
         default=None, description="A directory of this machine; only in the embedded world (deepseek-operator local)."
+    )
+    precision: WeightFormat | None = Field(
+        default=None, description="Format of these weights; the model's native one when left out."
     )
 
     rules: ClassVar[tuple[Rule, ...]] = (

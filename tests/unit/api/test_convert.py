@@ -4,6 +4,7 @@ from deepseek_operator.api.convert import deployment_input
 from deepseek_planner import catalog
 from deepseek_planner.demand import AccuracyClass, LatencyTarget
 from deepseek_planner.hardware import CapacityType
+from deepseek_planner.models import Precision
 from deepseek_planner.plan import DeploymentKey, RebalancingMode
 from support.bad_deployments import GOOD, changed
 
@@ -19,7 +20,7 @@ def test_everything_written_arrives():
         **GOOD,
         "metadata": {"name": "chat", "namespace": "team-a", "generation": 7},
         "spec": {
-            "model": {"name": "deepseek-v3.1", "source": {"uri": "s3://bucket/v3"}},
+            "model": {"name": "deepseek-v3.1", "source": {"uri": "s3://bucket/v3", "precision": "int4"}},
             "workload": {
                 "requestsPerMinute": {"expected": 240, "peak": 900},
                 "inputTokens": {"mean": 1200, "p90": 4000, "max": 16384},
@@ -67,6 +68,7 @@ def test_everything_written_arrives():
     assert (found.rebalancing.min_savings_percent, found.rebalancing.cooldown_s) == (25, 3600.0)
     assert found.paused
     assert found.own_weights
+    assert found.own_precision is Precision.INT4
 
 
 def test_what_is_left_out_has_its_default():
@@ -81,6 +83,7 @@ def test_what_is_left_out_has_its_default():
     assert found.constraints.max_spot_percent == 100
     assert not found.paused
     assert not found.own_weights
+    assert found.own_precision is None
 
 
 def test_the_namespace_is_the_objects_own_or_none():

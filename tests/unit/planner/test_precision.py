@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from deepseek_planner.demand import AccuracyClass
-from deepseek_planner.models import Precision
+from deepseek_planner.models import ModelSpec, Precision
 from deepseek_planner.plan import RejectionReason
 from deepseek_planner.precision import FP16_OVERFLOW, PrecisionChoice, PrecisionRefusal, choices
 from support.planning import CATALOG
@@ -129,6 +129,54 @@ def test_own_weights_serve_in_their_own_precision_only() -> None:
     refusal = found[Precision.INT4]
     assert isinstance(refusal, PrecisionRefusal)
     assert "given weights are fp8" in refusal.message
+
+
+@pytest.mark.parametrize("precision", [Precision.INT4, Precision.INT8])
+def test_own_weights_of_another_format_serve_in_it_and_in_nothing_else(precision: Precision) -> None:
+    found = {
+        item.precision: item
+        for item in choices(
+            CATALOG.model("deepseek-v3.1"),
+            CATALOG.accelerator("h200"),
+            AccuracyClass.ECONOMY,
+            own_weights=True,
+            own_precision=precision,
+        )
+    }
+    assert [key for key, item in found.items() if isinstance(item, PrecisionChoice)] == [precision]
+    native = found[Precision.FP8]
+    assert isinstance(native, PrecisionRefusal)
+    assert f"given weights are {precision}" in native.message
+
+
+def test_own_weights_that_the_accuracy_class_forbids_are_refused_by_it() -> None:
+    model, h200 = CATALOG.model("deepseek-v3.1"), CATALOG.accelerator("h200")
+    own = {"own_weights": True, "own_precision": Precision.INT4}
+    found = {item.precision: item for item in choices(model, h200, AccuracyClass.CRITICAL, **own)}
+    refusal = found[Precision.INT4]
+    assert isinstance(refusal, PrecisionRefusal)
+    assert refusal.reason is RejectionReason.PRECISION_NOT_ALLOWED
+    assert refusal.message == "the accuracy class allows fp8 only; the given weights are int4"
+
+
+def test_own_weights_in_16_bits_run_where_bf16_does_not() -> None:
+    found = weigh(DISTILL, "t4", own_weights=True)
+    assert isinstance(found[Precision.FP16], PrecisionChoice)
+
+
+@pytest.mark.parametrize("model", CATALOG.models, ids=lambda model: model.name)
+def test_every_missing_checkpoint_says_how_to_come_by_one(model: ModelSpec) -> None:
+    for item in choices(model, CATALOG.accelerator("h200"), AccuracyClass.ECONOMY):
+        if isinstance(item, PrecisionRefusal) and item.reason is RejectionReason.NO_CHECKPOINT:
+            assert "; make one with " in item.message or "; cast its weights with " in item.message
+            assert item.message.endswith(f"name it in model.source with precision: {item.precision}")
+            assert len(item.message) <= 256, item.message
+
+
+def test_a_checkpoint_that_is_not_relied_on_is_named_with_the_reason() -> None:
+    refusal = weigh("deepseek-v3.2", "h200")[Precision.INT4]
+    assert isinstance(refusal, PrecisionRefusal)
+    assert refusal.message.startswith("QuantTrio/DeepSeek-V3.2-AWQ was tried on Hopper only")
 
 
 def test_a_precision_without_a_checkpoint_is_refused_as_such() -> None:
