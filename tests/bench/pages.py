@@ -24,6 +24,15 @@ PUBLISHED = {
     ("mixed", 0.04): "4-51",
 }
 """Percent that the paper saves against one type of GPU, measured on GPUs with an engine of early 2024."""
+PUBLISHED_GPUS = {
+    ("short", 0.12): {"l4": 65, "a10g": 39, "a100-80gb": 9, "h100": 8},
+    ("long", 0.12): {"a100-80gb": 106, "h100": 55},
+    ("mixed", 0.12): {"a100-80gb": 20, "h100": 12},
+    ("short", 0.04): {"l4": 135, "a10g": 80, "a100-80gb": 9, "h100": 7},
+    ("long", 0.04): {"a100-80gb": 133, "h100": 56},
+    ("mixed", 0.04): {"a100-80gb": 24, "h100": 13},
+}
+"""GPUs of one type alone for 32 requests a second: the paper's tables 3 to 8, engine vLLM 0.2.7."""
 
 INTRODUCTION = """\
 # How fast and how good planning is
@@ -86,6 +95,11 @@ is given. Where its number does not keep the target, the plan **misses**, and wh
 One type alone, and the mix behind a router that does not look at lengths, are planned by this planner.
 """
 
+GPUS = """
+How many GPUs of one type alone are enough, here and (in brackets) in the paper, which measured an engine of early
+2024. Newer engines serve several times as much per GPU; what counts here is how the types compare.
+"""
+
 LAST = """
 Not verified: that an engine serves as predicted (no GPU here); L4 and A10G have no measured runs behind their
 predictions, so their margin is wide, and at 40 ms this model refuses what the paper used: reading Llama-2-7b's 13.5 GB
@@ -141,6 +155,8 @@ def page(found: Found) -> str:
         *_summary(found.melange),
         "",
         "![Cost of each fleet, this planner's is 1](benchmarks-melange.svg)",
+        GPUS,
+        *_gpus(found.melange["paper"]),
         "",
         *_all_rows(found.melange["paper"]),
         LAST.rstrip(),
@@ -235,8 +251,8 @@ def _exactness(item: Exactness) -> str:
 def _summary(melange: Mapping[str, Sequence[Row]]) -> Iterator[str]:
     """Per workload and target: what is saved, and how Melange's plans fare."""
     yield (
-        "| prices | requests | target | saved against one type | the paper measured | Melange's cost, ours is 1 "
-        "| Melange's plans that hold | so that they hold | by prompt | so that they hold | ours that hold |"
+        "| prices | requests | target | saved against the best type | the worst type | the paper saved "
+        "| Melange's cost, ours is 1 | its plans that hold | so that all hold | by prompt | ours that hold |"
     )
     yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for prices, rows in melange.items():
@@ -246,21 +262,31 @@ def _summary(melange: Mapping[str, Sequence[Row]]) -> Iterator[str]:
 
 
 def _summary_line(prices: str, workload: str, target_s: float, rows: Sequence[Row]) -> str:
-    saved = [
-        100 * (1 - row.ours.usd_per_hour / usd)
-        for row in rows
-        for usd in row.alone.values()
-        if usd is not None and row.ours
-    ]
-    return (
-        f"| {prices} | {workload} | {target_s * 1e3:.0f} ms | {_range(saved, '{:.0f}')} % "
-        f"| {PUBLISHED[workload, target_s] + ' %' if prices == 'paper' else ''} "
-        f"| {_range(_ratios(rows, [row.melange for row in rows]))} | {_held([row.melange for row in rows])} "
-        f"| {_range(_ratios(rows, [row.melange for row in rows], needed=True))} "
-        f"| {_range(_ratios(rows, [row.by_input for row in rows]))} "
-        f"| {_range(_ratios(rows, [row.by_input for row in rows], needed=True))} "
-        f"| {_held([row.ours for row in rows])} |"
+    melange = [row.melange for row in rows]
+    cells = (
+        prices,
+        workload,
+        f"{target_s * 1e3:.0f} ms",
+        f"{_range([_saved(row, min(_alone(row))) for row in rows], '{:.0f}')} %",
+        f"{_range([_saved(row, max(_alone(row))) for row in rows], '{:.0f}')} %",
+        PUBLISHED[workload, target_s] + " %" if prices == "paper" else "",
+        _range(_ratios(rows, melange)),
+        _held(melange),
+        _range(_ratios(rows, melange, needed=True)),
+        _range(_ratios(rows, [row.by_input for row in rows], needed=True)),
+        _held([row.ours for row in rows]),
     )
+    return f"| {' | '.join(cells)} |"
+
+
+def _alone(row: Row) -> list[float]:
+    return [usd for usd in row.alone.values() if usd is not None]
+
+
+def _saved(row: Row, usd: float) -> float:
+    """Percent of what one type costs. Zero is never shown as negative."""
+    assert row.ours is not None
+    return round(100 * (1 - row.ours.usd_per_hour / usd), 6) + 0.0
 
 
 def _ratios(rows: Sequence[Row], fleets: Sequence[Fleet | None], *, needed: bool = False) -> list[float]:
@@ -284,6 +310,22 @@ def _range(values: Sequence[float], form: str = "{:.2f}") -> str:
         return "-"
     low, high = form.format(min(values)), form.format(max(values))
     return low if low == high else f"{low}-{high}"
+
+
+def _gpus(rows: Sequence[Row]) -> Iterator[str]:
+    """GPUs of one type alone beside the paper's."""
+    most = max(row.rate_per_s for row in rows)
+    yield f"| {most:g} requests a second | target | {' | '.join(SHORT_NAMES.values())} |"
+    yield "|" + "---|" * (2 + len(SHORT_NAMES))
+    for row in rows:
+        if row.rate_per_s != most:
+            continue
+        cells = []
+        for name, usd in PAPER_PRICES.items():
+            there = PUBLISHED_GPUS[row.workload, row.target_s].get(name)
+            here = None if row.alone[name] is None else round((row.alone[name] or 0.0) / usd)
+            cells.append(f"{'-' if here is None else here} ({'-' if there is None else there})")
+        yield f"| {row.workload} | {row.target_s * 1e3:.0f} ms | {' | '.join(cells)} |"
 
 
 def _all_rows(rows: Sequence[Row]) -> Iterator[str]:
