@@ -58,7 +58,7 @@ class Fleet:
             self.usd_per_hour,
             self.replicas * option.shape.accelerators,
             option.loss_rank,
-            option.correction.margin_percent,
+            option.margin_percent,
             -round(option.capacity.rate_per_s * self.replicas, 6),
             option.shape.name,
             tuple((offering.pool, count) for offering, count in self.parts),
@@ -265,6 +265,8 @@ def placements(fleet: Fleet) -> tuple[Placement, ...]:
             share_percent=share,
             usd_per_replica_hour=cost.usd_per_replica_hour(offering, fleet.option.shape),
             engine=fleet.option.engine,
+            model=fleet.option.model,
+            engine_reasons=fleet.option.engine_reasons,
         )
         for (offering, count), share in zip(fleet.parts, shares, strict=True)
     )

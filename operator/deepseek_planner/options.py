@@ -1,29 +1,37 @@
 """One replica: every shape of a model on an accelerator, legal, fitting and fast enough, or refused with numbers.
 
-Pools and prices do not enter here, so shapes are weighed once however many pools offer the accelerator.
+Pools and prices do not enter here, so shapes are weighed once however many pools offer the accelerator. All that is
+legal and fits is sized at once (:mod:`service`).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from deepseek_planner.calibration import Correction, correction
 from deepseek_planner.catalog import Catalog
+from deepseek_planner.engine import EngineQuestion, most_sequences, parameters, sequence_bytes, step_tokens
+from deepseek_planner.engine_reasons import reasons
 from deepseek_planner.hardware import Accelerator, InterNode, IntraNode
 from deepseek_planner.memory import CACHE_UNIT_BYTES, GB, Fit, fit
 from deepseek_planner.models import ModelSpec, Precision
-from deepseek_planner.performance import Batch, StepModel, Wires
-from deepseek_planner.plan import DeploymentInput, EngineParameters, Rejection, RejectionReason, Shape
+from deepseek_planner.plan import (
+    Confidence,
+    DeploymentInput,
+    EngineParameters,
+    EngineReason,
+    Prediction,
+    Rejection,
+    RejectionReason,
+    Shape,
+)
 from deepseek_planner.precision import PrecisionChoice, PrecisionRefusal, choices
-from deepseek_planner.service import Lengths, Limits, Replica, Service, lengths
+from deepseek_planner.prediction.batching import CACHE_HELD_OUTPUT
+from deepseek_planner.prediction.compiled import Setting, compiled
+from deepseek_planner.prediction.predictor import MARGIN_PERCENT
+from deepseek_planner.service import Lengths, Limits, Replica, Service, Sized, lengths, size
 from deepseek_planner.shapes import shapes
-
-CPU_SEQUENCES, GPU_SEQUENCES = 16, 256
-BATCHED_TOKENS = {7: 2048, 8: 4096, 9: 8192, 10: 8192}
-"""Token budget of a step by compute capability's major number: newer ones prefill faster."""
-CPU_BATCHED_TOKENS = 512
+from deepseek_planner.slowest import milliseconds, rounded_up, slowest
 
 LOSSY = (Precision.BF16, Precision.FP16, Precision.FP8, Precision.INT8, Precision.FP4, Precision.INT4)
 """Formats by how much they usually lose, least first."""
@@ -47,15 +55,58 @@ class Option:
     """A shape that serves, with what one replica of it sustains."""
 
     shape: Shape
+    model: str
+    """The variant that serves; empty: the deployment's own model."""
     choice: PrecisionChoice
     engine: EngineParameters
-    correction: Correction
     replica: Replica
-    steps: StepModel
+    sized: Sized
     capacity: Service
     """At the highest rate that keeps the targets with the margin."""
     loss_rank: int
-    """How much quality the precision may cost: 0 for the native one."""
+    """How much quality it may cost: 0 for the model's native precision; variants come after all precisions of it."""
+    question: EngineQuestion
+    memory: Fit
+    limits: Limits
+    loads: tuple[float, ...] = ()
+    """By class of lengths, the share of one replica that one request per second of that class takes; infinite where it
+    cannot serve the class within the targets. Empty where requests are not routed by length."""
+
+    @property
+    def confidence(self) -> Confidence:
+        return self.replica.compiled.confidence
+
+    @property
+    def margin_percent(self) -> int:
+        """What sizing adds to predicted latencies."""
+        return MARGIN_PERCENT[self.confidence]
+
+    @property
+    def engine_reasons(self) -> tuple[EngineReason, ...]:
+        """Why each engine parameter has its value; worked out when asked for."""
+        return reasons(self.question, self.memory, self.engine)
+
+    def at_rate(self, rate_per_s: float) -> Service:
+        """Service of one replica at a rate; at its capacity where the rate is higher."""
+        return self.sized.at_rate(rate_per_s)
+
+    def prediction(self, requests_per_s: float, *, replicas: int = 1) -> Prediction:
+        """Service of so many replicas that share a rate evenly."""
+        service = self.at_rate(requests_per_s / replicas)
+        capacity, demand = self.capacity.rate_per_s * replicas, self.replica.demand
+        return Prediction(
+            time_to_first_token_s=service.time_to_first_token_s,
+            time_per_output_token_s=service.time_per_output_token_s,
+            utilization_percent=round(100 * requests_per_s / capacity, 1),
+            capacity_tokens_per_s=capacity * (demand.input_mean + demand.output_mean),
+            capacity_requests_per_min=capacity * 60,
+            confidence=self.confidence,
+            margin_percent=self.margin_percent,
+            bottleneck=slowest(self.replica, service.running),
+            time_to_first_token_percentile=self.limits.first_percentile,
+            time_per_output_token_percentile=self.limits.token_percentile,
+            prefill_share=service.prefill_share,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +119,23 @@ class Request:
     longest_tokens: int
     limits: Limits
     deployment: DeploymentInput
+    variant: str = ""
+    """Name of the model where it is not the deployment's own."""
+    loss_rank: int = 0
+    """Of its native precision."""
+    variants: tuple[Request, ...] = ()
+    """The same asked of other models that may serve instead."""
+
+    def named(self, shape: Shape) -> str:
+        """The shape's name, behind the variant's."""
+        return f"{self.variant}/{shape.name}" if self.variant else shape.name
 
 
 def request(deployment: DeploymentInput, catalog: Catalog, *, is_measured: bool) -> Request:
     """The demand's lengths are measured ones once the rate is; the engine's settings follow from declared ones."""
     demand = deployment.demand
     declared = lengths(demand)
-    return Request(
+    own = Request(
         model=catalog.model(deployment.model),
         demand=lengths(demand, deployment.measured) if is_measured else declared,
         declared=declared,
@@ -82,6 +143,13 @@ def request(deployment: DeploymentInput, catalog: Catalog, *, is_measured: bool)
         limits=Limits(deployment.objectives.time_to_first_token, deployment.objectives.time_per_output_token),
         deployment=deployment,
     )
+    others = [name for name in deployment.variants if name != deployment.model]
+    ranks = len(LOSSY) + 1
+    variants = tuple(
+        replace(own, model=catalog.model(name), variant=name, loss_rank=ranks * place)
+        for place, name in enumerate(dict.fromkeys(others), 1)
+    )
+    return replace(own, variants=variants)
 
 
 Refusal = tuple[Rejection, Shape | None]
@@ -91,37 +159,85 @@ Gate = Callable[[Shape], Rejection | None]
 """Whether a shape is worth a closer look: asked after it fits and before its service is worked out."""
 
 
+Key = tuple[str, Shape, IntraNode, InterNode]
+Known = dict[Key, "Option | Rejection"]
+"""What is known of shapes already: nodes of other sizes offer the same ones again."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Setting:
-    """One accelerator and its wiring, with the precisions that are legal there."""
+    """One model on one accelerator and its wiring, with the precisions that are legal there."""
 
     asked: Request
     accelerator: Accelerator
     wiring: Wiring
     legal: tuple[PrecisionChoice, ...]
-    catalog: Catalog
-    gate: Gate
 
-
-Known = dict[tuple[Shape, IntraNode, InterNode | None], "Option | Rejection"]
-"""What is known of shapes already: nodes of other sizes offer the same ones again."""
+    def key(self, shape: Shape) -> Key:
+        # Wires between nodes do not matter to what stays on one.
+        between = self.wiring.inter_node if shape.nodes_per_replica > 1 else InterNode.ETHERNET
+        return self.asked.variant, shape, self.wiring.intra_node, between
 
 
 def options(
     asked: Request, wiring: Wiring, catalog: Catalog, *, multi_node: bool, gate: Gate, known: Known
 ) -> tuple[list[Option], list[Refusal]]:
-    """All shapes on one wiring."""
+    """All shapes on one wiring, of the model itself and of its variants."""
+    return weigh(asked, [(wiring, gate)], catalog, multi_node=multi_node, known=known)[0]
+
+
+def weigh(
+    asked: Request, places: Sequence[tuple[Wiring, Gate]], catalog: Catalog, *, multi_node: bool, known: Known
+) -> list[tuple[list[Option], list[Refusal]]]:
+    """All shapes on each of the wirings, sized together: that is what makes weighing many of them quick."""
+    outcomes: list[tuple[list[Option], list[Refusal]]] = []
+    pending: dict[Key, _Weighing] = {}
+    wanted: list[list[Key]] = []
+    for wiring, gate in places:
+        refused: list[Refusal] = []
+        keys: list[Key] = []
+        for each in (asked, *asked.variants):
+            setting, candidates = _candidates(each, wiring, catalog, refused, multi_node=multi_node)
+            for choice, shape in candidates:
+                key = setting.key(shape)
+                keys.append(key)
+                if key in known or key in pending:
+                    continue
+                found = _weighing(setting, choice, shape, gate)
+                if isinstance(found, Rejection):
+                    known[key] = found
+                else:
+                    pending[key] = found
+        outcomes.append(([], refused))
+        wanted.append(keys)
+    sized = size([one.replica for one in pending.values()], asked.limits)
+    for (key, one), result in zip(pending.items(), sized, strict=True):
+        known[key] = _outcome(one, result)
+    for (found_here, refused), keys in zip(outcomes, wanted, strict=True):
+        for key in keys:
+            outcome = known[key]
+            if isinstance(outcome, Option):
+                found_here.append(outcome)
+            else:
+                refused.append((outcome, key[1]))
+    return outcomes
+
+
+def _candidates(
+    asked: Request, wiring: Wiring, catalog: Catalog, refused: list[Refusal], *, multi_node: bool
+) -> tuple[_Setting, list[tuple[PrecisionChoice, Shape]]]:
+    """Legal precisions and shapes; what is not legal is added to ``refused``."""
     accelerator = catalog.accelerator(wiring.accelerator)
-    found: list[Option] = []
-    refused: list[Refusal] = []
-    wanted = asked.deployment.objectives.accuracy_class
-    weighed = choices(asked.model, accelerator, wanted, own_weights=asked.deployment.own_weights)
+    deployment = asked.deployment
+    own_weights = deployment.own_weights and not asked.variant
+    weighed = choices(asked.model, accelerator, deployment.objectives.accuracy_class, own_weights=own_weights)
+    prefix = f"{asked.variant}/" if asked.variant else ""
     for choice in weighed:
         if isinstance(choice, PrecisionRefusal):
-            name = f"{accelerator.name}-{choice.precision}-*"
+            name = f"{prefix}{accelerator.name}-{choice.precision}-*"
             refused.append((Rejection(name, choice.reason, choice.message), None))
     legal = tuple(choice for choice in weighed if isinstance(choice, PrecisionChoice))
-    setting = _Setting(asked, accelerator, wiring, legal, catalog, gate)
+    found: list[tuple[PrecisionChoice, Shape]] = []
     for choice in legal:
         candidates, illegal = shapes(
             asked.model,
@@ -132,57 +248,85 @@ def options(
             inter_node=wiring.inter_node,
             multi_node=multi_node,
         )
-        refused += [(Rejection(item.shape.name, item.reason, item.message), item.shape) for item in illegal]
-        for shape in candidates:
-            key = (shape, wiring.intra_node, wiring.inter_node if shape.nodes_per_replica > 1 else None)
-            if key not in known:
-                known[key] = _option(setting, choice, shape)
-            outcome = known[key]
-            if isinstance(outcome, Option):
-                found.append(outcome)
-            else:
-                refused.append((outcome, shape))
-    return found, refused
+        refused += [(Rejection(asked.named(item.shape), item.reason, item.message), item.shape) for item in illegal]
+        found += [(choice, shape) for shape in candidates]
+    return _Setting(asked, accelerator, wiring, legal), found
 
 
-def _option(setting: _Setting, choice: PrecisionChoice, shape: Shape) -> Option | Rejection:
+@dataclass(frozen=True, slots=True)
+class _Weighing:
+    """A shape that fits, before its service is worked out."""
+
+    asked: Request
+    choice: PrecisionChoice
+    replica: Replica
+    question: EngineQuestion
+    memory: Fit
+
+
+def _weighing(setting: _Setting, choice: PrecisionChoice, shape: Shape, gate: Gate) -> _Weighing | Rejection:
     asked, accelerator, wiring = setting.asked, setting.accelerator, setting.wiring
     model = asked.model
     if asked.longest_tokens > model.max_context_tokens:
         return _context_too_long(asked, shape)
     memory = fit(
-        model,
-        shape,
-        accelerator,
-        batched_tokens=_batched_tokens(accelerator),
-        sequences=CPU_SEQUENCES if accelerator.compute_capability is None else GPU_SEQUENCES,
+        model, shape, accelerator, batched_tokens=step_tokens(accelerator), sequences=most_sequences(accelerator)
     )
     if memory.cache < max(memory.sequence_bytes(asked.longest_tokens), CACHE_UNIT_BYTES):
         return _does_not_fit(setting, shape, memory)
-    if (refusal := setting.gate(shape)) is not None:
+    if (refusal := gate(shape)) is not None:
         return refusal
-    engine = engine_parameters(asked, accelerator, choice, memory)
-    applied = correction(setting.catalog.calibrations, model, accelerator, choice, shape)
-    steps = StepModel(
-        model=model,
-        shape=shape,
-        choice=choice,
-        accelerator=accelerator,
-        wires=Wires(wiring.intra_node, wiring.inter_node),
-        correction=applied,
+    question = EngineQuestion(model, shape, accelerator, choice, asked.declared, asked.longest_tokens, asked.deployment)
+    engine = parameters(question, memory)
+    between = wiring.inter_node if shape.nodes_per_replica > 1 else InterNode.ETHERNET
+    size_of_node = shape.accelerators // shape.nodes_per_replica
+    steps = compiled(
+        model, Setting(accelerator, shape, wiring.intra_node, between, size_of_node, engine.kv_cache_dtype)
     )
-    replica = Replica(steps, engine, asked.demand, asked.limits, max_running=_max_running(asked, engine, memory, shape))
-    margin = applied.margin_percent / 100
-    capacity = replica.capacity(margin)
-    if capacity is None:
-        return _too_slow(asked, replica, margin)
+    replica = Replica(
+        compiled=steps,
+        engine=engine,
+        demand=asked.demand,
+        max_running=_max_running(question, memory, engine, asked.demand),
+        margin=MARGIN_PERCENT[steps.confidence] / 100,
+    )
+    return _Weighing(asked, choice, replica, question, memory)
+
+
+def _outcome(one: _Weighing, sized: Sized) -> Option | Rejection:
+    shape, model = one.question.shape, one.asked.model
+    if sized.capacity is None:
+        return _too_slow(one.asked, one.replica, sized.idle)
     loss = 0 if shape.precision is model.native_precision else 1 + LOSSY.index(shape.precision)
-    return Option(shape, choice, engine, applied, replica, steps, capacity, loss)
+    return Option(
+        shape=shape,
+        model=one.asked.variant,
+        choice=one.choice,
+        engine=one.replica.engine,
+        replica=one.replica,
+        sized=sized,
+        capacity=sized.capacity,
+        loss_rank=one.asked.loss_rank + loss,
+        question=one.question,
+        memory=one.memory,
+        limits=one.asked.limits,
+    )
+
+
+def _max_running(question: EngineQuestion, memory: Fit, engine: EngineParameters, demand: Lengths) -> float:
+    """Requests that fit the caches: a shared prefix is held once, and an answer is on average half written."""
+    shared = demand.input_mean - demand.prefill_mean
+    held = demand.prefill_mean + CACHE_HELD_OUTPUT * demand.output_mean
+    each = sequence_bytes(question, memory, engine, held)
+    once = sequence_bytes(question, memory, engine, shared) if shared > 0 else 0.0
+    room = max(1.0, (engine.kv_cache_bytes - once) / each)
+    # Every data-parallel rank has a cache and a scheduler of its own.
+    return question.shape.data_parallel * min(float(engine.max_num_seqs), room)
 
 
 def _context_too_long(asked: Request, shape: Shape) -> Rejection:
     return Rejection(
-        shape.name,
+        asked.named(shape),
         RejectionReason.CONTEXT_TOO_LONG,
         f"longest request {asked.longest_tokens} tokens > {asked.model.max_context_tokens} the model takes; "
         "lower inputTokens.max or outputTokens.max",
@@ -190,40 +334,6 @@ def _context_too_long(asked: Request, shape: Shape) -> Rejection:
         asked.model.max_context_tokens,
         "tokens",
     )
-
-
-def _batched_tokens(accelerator: Accelerator) -> int:
-    capability = accelerator.compute_capability
-    return CPU_BATCHED_TOKENS if capability is None else BATCHED_TOKENS[capability[0]]
-
-
-def engine_parameters(
-    asked: Request, accelerator: Accelerator, choice: PrecisionChoice, memory: Fit
-) -> EngineParameters:
-    """Engine settings, from what was declared alone: a change in load restarts nothing."""
-    is_cpu = accelerator.compute_capability is None
-    typical = memory.sequence_bytes(asked.declared.input_mean + asked.declared.output_mean)
-    cache, most = memory.cache_budget_bytes, CPU_SEQUENCES if is_cpu else GPU_SEQUENCES
-    if is_cpu:
-        # Memory is shared with everything else on the machine: take what the longest requests need, no more.
-        needed = math.ceil(most * memory.sequence_bytes(asked.longest_tokens) / CACHE_UNIT_BYTES) * CACHE_UNIT_BYTES
-        cache = min(cache, needed)
-    sequences = min(most, max(1, int(cache / typical)))
-    return EngineParameters(
-        max_model_len_tokens=asked.longest_tokens,
-        max_num_seqs=sequences,
-        # Without AMX the CPU build takes a prompt in one piece, so a step must hold the longest.
-        max_num_batched_tokens=max(_batched_tokens(accelerator), asked.longest_tokens if is_cpu else 0),
-        kv_cache_bytes=cache,
-        prefix_caching=True,
-        data_type=choice.data_type,
-    )
-
-
-def _max_running(asked: Request, engine: EngineParameters, memory: Fit, shape: Shape) -> float:
-    each = memory.sequence_bytes(asked.demand.input_mean + asked.demand.output_mean)
-    # Every data-parallel rank has a cache and a scheduler of its own.
-    return shape.data_parallel * min(float(engine.max_num_seqs), engine.kv_cache_bytes / each)
 
 
 def _does_not_fit(setting: _Setting, shape: Shape, memory: Fit) -> Rejection:
@@ -236,7 +346,7 @@ def _does_not_fit(setting: _Setting, shape: Shape, memory: Fit) -> Rejection:
     if memory.weights <= room:
         what += f" and the longest request's cache {longest / GB:.1f} GB"
     return Rejection(
-        shape.name,
+        setting.asked.named(shape),
         RejectionReason.DOES_NOT_FIT,
         f"{what}, {max(0.0, room) / GB:.1f} usable{remedy}",
         memory.weights + longest,
@@ -259,24 +369,24 @@ def _remedies(setting: _Setting, shape: Shape, memory: Fit) -> Iterator[str]:
     if count > shape.accelerators and total / count <= room:
         yield f"{count} GPUs"
     for choice in setting.legal:
-        tokens = _batched_tokens(accelerator)
+        tokens, sequences = step_tokens(accelerator), most_sequences(accelerator)
         smaller = replace(shape, precision=choice.precision)
-        other = fit(model, smaller, accelerator, batched_tokens=tokens, sequences=GPU_SEQUENCES)
+        other = fit(model, smaller, accelerator, batched_tokens=tokens, sequences=sequences)
         if other.cache >= least and other.weights < memory.weights:
             yield str(choice.precision)
 
 
-def _too_slow(asked: Request, replica: Replica, margin: float) -> Rejection:
+def _too_slow(asked: Request, replica: Replica, idle: Service) -> Rejection:
     """Even an idle replica misses a target: which one, by how much, and what takes the time."""
-    idle, name = replica.idle(), replica.steps.shape.name
+    name, margin = asked.named(replica.compiled.setting.shape), replica.margin
     first, per = asked.limits.time_to_first_token, asked.limits.time_per_output_token
-    if per is not None and (idle is None or idle.time_per_output_token_s * (1 + margin) > per.limit_s):
-        seconds = math.inf if idle is None else idle.time_per_output_token_s * (1 + margin)
-        bottleneck = slowest(replica.steps, Batch(1.0, asked.demand.context))
-        text = _latency("TPOT", per.percentile, seconds, per.limit_s, bottleneck)
+    seconds = idle.time_per_output_token_s * (1 + margin)
+    if per is not None and seconds > per.limit_s:
+        text = _latency("TPOT", per.percentile, seconds, per.limit_s, slowest(replica, idle.running))
         return Rejection(name, RejectionReason.TPOT_TOO_HIGH, text, seconds, per.limit_s, "s")
+    # A step always has room for a prompt: what is left is the other target.
     assert first is not None
-    seconds = math.inf if idle is None else idle.time_to_first_token_s * (1 + margin)
+    seconds = idle.time_to_first_token_s * (1 + margin)
     text = _latency("TTFT", first.percentile, seconds, first.limit_s, "prefill of the prompt")
     return Rejection(name, RejectionReason.TTFT_TOO_HIGH, text, seconds, first.limit_s, "s")
 
@@ -286,32 +396,3 @@ def _latency(what: str, percentile: int, seconds: float, limit: float, bottlenec
         f"{what} p{percentile} {milliseconds(seconds)} > {milliseconds(limit)} even when idle, margin included: "
         f"{bottleneck}; would pass at {milliseconds(rounded_up(seconds))}"
     )
-
-
-def slowest(steps: StepModel, batch: Batch) -> str:
-    """The operation that takes most of a step, and how long, or the engine's own overhead where that is more."""
-    operations = steps.ops(batch)
-    total = steps.step_s(batch)
-    factor = steps.correction.calibration.decode_k * steps.shape.pipeline_parallel
-    op = max(operations, key=lambda item: item.seconds)
-    overhead = total - factor * sum(item.seconds for item in operations)
-    if overhead > factor * op.seconds:
-        return f"engine overhead {milliseconds(overhead)} of {milliseconds(total)} a token"
-    return f"{op.name} ({op.bound}) {milliseconds(factor * op.seconds)} of {milliseconds(total)} a token"
-
-
-def milliseconds(seconds: float) -> str:
-    """``620 ms``, ``1.4 s``, ``12 s``: two or three digits."""
-    if not math.isfinite(seconds):
-        return "without end"
-    if seconds >= 9.95:
-        return f"{seconds:.0f} s"
-    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
-
-
-def rounded_up(seconds: float) -> float:
-    """Up to two digits: a limit that surely passes."""
-    if not math.isfinite(seconds) or seconds <= 0:
-        return seconds
-    unit = 10.0 ** (math.floor(math.log10(seconds)) - 1)
-    return math.ceil(seconds / unit - 1e-9) * unit

@@ -9,8 +9,8 @@ from typing import Any
 
 from deepseek_planner.demand import AccuracyClass, LatencyTarget
 from deepseek_planner.hardware import CapacityType
-from deepseek_planner.options import milliseconds, rounded_up
 from deepseek_planner.plan import Constraints, DeploymentInput, Rejection, RejectionReason
+from deepseek_planner.slowest import milliseconds, rounded_up
 from deepseek_planner.units import MicroUsd, format_usd
 
 Cost = tuple[MicroUsd, MicroUsd, int]

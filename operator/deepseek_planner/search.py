@@ -17,8 +17,7 @@ from deepseek_planner.digest import digest
 from deepseek_planner.fleets import Fleet, Market, fleets, over_budget, placements, served_requests_per_min
 from deepseek_planner.forecast import planned_requests_per_min
 from deepseek_planner.hardware import CapacityType, Offering
-from deepseek_planner.options import Gate, Known, Option, Request, Wiring, options, request, slowest
-from deepseek_planner.performance import Batch
+from deepseek_planner.options import Gate, Option, Request, Wiring, request, weigh
 from deepseek_planner.plan import (
     Alternative,
     DeploymentInput,
@@ -27,7 +26,6 @@ from deepseek_planner.plan import (
     EngineGroup,
     Plan,
     Policy,
-    Prediction,
     Rejection,
     Shape,
     Snapshot,
@@ -117,7 +115,7 @@ def _deployment(world: World, deployment: DeploymentInput) -> DeploymentPlan:
             placements=placements(best),
             usd_per_hour=best.usd_per_hour,
             usd_per_million_tokens=best.usd_per_million_tokens,
-            prediction=_prediction(best.option, best.replicas, rate),
+            prediction=best.option.prediction(rate / 60, replicas=best.replicas),
             alternatives=tuple(_alternatives(outcome.fleets)),
             warnings=prices.warnings(
                 placements(best),
@@ -159,12 +157,13 @@ def find(world: World, deployment: DeploymentInput) -> Outcome:
         wiring = Wiring(offering.accelerator, offering.gpus_per_node, offering.intra_node, offering.inter_node)
         by_wiring.setdefault(wiring, []).append(offering)
     feasible: list[Fleet] = []
-    known: Known = {}
     weighed: dict[Shape, Weighed] = {}
-    for wiring, offerings in by_wiring.items():
-        gate = _gate(deployment, [item for item in usable if item.accelerator == wiring.accelerator])
-        multi_node = world.market.snapshot.multi_node
-        found, refused = options(asked, wiring, world.catalog, multi_node=multi_node, gate=gate, known=known)
+    places = [
+        (wiring, _gate(deployment, [item for item in usable if item.accelerator == wiring.accelerator]))
+        for wiring in by_wiring
+    ]
+    outcomes_by_place = weigh(asked, places, world.catalog, multi_node=world.market.snapshot.multi_node, known={})
+    for offerings, (found, refused) in zip(by_wiring.values(), outcomes_by_place, strict=True):
         priced = [(_priced(item, shape, offerings), shape) for item, shape in refused]
         rejections += [item for item, _ in priced]
         for option in found:
@@ -210,7 +209,7 @@ def _weighed(
         whole = max(1, math.ceil(rate / 60 / option.capacity.rate_per_s - 1e-9))
         hourly = MicroUsd(whole * min(cost.usd_per_replica_hour(item, option.shape) for item in offerings))
         would = Bought("", None, whole, hourly, hourly)
-        return Weighed(asked.model, option.shape, (would,), _prediction(option, whole, rate), refusals[0])
+        return Weighed(asked.model, option.shape, (would,), option.prediction(rate / 60, replicas=whole), refusals[0])
     best = min(works, key=lambda fleet: fleet.order)
     start = world.market.policy.engine_start_s
     bought = []
@@ -219,7 +218,7 @@ def _weighed(
         overhead = cost.spot_overhead(offering, option.shape, engine_start_s=start)
         expected = cost.expected_usd_per_hour(hourly, overhead)
         bought.append(Bought(offering.pool, offering.capacity_type, count, hourly, expected))
-    return Weighed(asked.model, option.shape, tuple(bought), _prediction(option, best.replicas, rate), None)
+    return Weighed(asked.model, option.shape, tuple(bought), option.prediction(rate / 60, replicas=best.replicas), None)
 
 
 def _gate(deployment: DeploymentInput, offerings: list[Offering]) -> Gate:
@@ -257,26 +256,6 @@ def _distinct(rejections: Iterable[Rejection]) -> list[Rejection]:
         if other is None or (item.usd_per_hour or 0) < (other.usd_per_hour or 0):
             unique[key] = item
     return [unique[key] for key in sorted(unique)]
-
-
-def _prediction(option: Option, replicas: int, rate: float) -> Prediction:
-    per_replica = rate / 60 / replicas
-    service = option.replica.at_rate(min(per_replica, option.capacity.rate_per_s)) or option.capacity
-    capacity = option.capacity.rate_per_s * replicas
-    demand = option.replica.demand
-    running = service.rate_per_s * demand.output_mean * service.time_per_output_token_s
-    return Prediction(
-        time_to_first_token_s=service.time_to_first_token_s,
-        time_per_output_token_s=service.time_per_output_token_s,
-        utilization_percent=round(100 * rate / 60 / capacity, 1),
-        capacity_tokens_per_s=capacity * (demand.input_mean + demand.output_mean),
-        capacity_requests_per_min=capacity * 60,
-        confidence=option.correction.confidence,
-        margin_percent=option.correction.margin_percent,
-        bottleneck=slowest(option.steps, Batch(running / option.replica.ranks, demand.context)),
-        time_to_first_token_percentile=option.replica.first_percentile,
-        time_per_output_token_percentile=option.replica.token_percentile,
-    )
 
 
 def _alternatives(fleets: Iterable[Fleet]) -> Iterator[Alternative]:

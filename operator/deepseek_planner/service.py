@@ -1,26 +1,36 @@
-"""From step times to service: concurrency, TTFT, TPOT and the rate that one replica sustains within its targets.
+"""Service of replicas: the highest rate within the targets, and what a lower rate sees.
 
-With ``b`` requests running, each step finishes ``b / output`` of them and so admits as many: a share of the steps
-also carries prompt tokens. That fixes TPOT, TPOT fixes how long a request stays, and that the rate that keeps
-``b`` running. TTFT is the wait for the running step, the prompts ahead, and the request's own prefill.
+:mod:`prediction.serving` says what a number of running requests means for rate and latencies; here the largest number
+that keeps the targets is searched, for many shapes and loads at once.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from deepseek_planner.demand import Demand, LatencyTarget, Measured
-from deepseek_planner.performance import Batch, StepModel
+import numpy as np
+
+from deepseek_planner.demand import Demand, LatencyTarget, LengthDistribution, Measured
 from deepseek_planner.plan import EngineParameters
+from deepseek_planner.prediction.compiled import Compiled, stacked
+from deepseek_planner.prediction.serving import Arrivals, Engines, Percentiles, Schedulers, Served
 
 NORMAL_QUANTILE = {50: 0.0, 90: 1.2816, 95: 1.6449, 99: 2.3263}
+DEFAULT_PERCENTILE = 95
+"""Of a latency without a target: nothing depends on it but what is shown."""
 
-PREFILL_LOAD_LIMIT = 0.85
-"""Share of the steps' token budget that prompts may take: beyond it their queue grows without bound."""
+RARE = 95
+"""Percentile of lengths beyond which a prompt is too rare to make the tail of others' latencies."""
 
-STEPS = 10
-"""Halvings of the search for the largest concurrency: to about 1 percent of it, below it."""
+COARSE, FINE = 10, 8
+"""Concurrencies looked at in the first pass of the search, and in each of two closer ones: within 2 percent, below."""
+IDLE_RUNNING, LEAST_RUNNING = 0.02, 0.25
+"""Requests running on average on a replica that is called idle, and at the first concurrency above."""
+POINTS = 9
+"""Of the table that answers for lower rates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +44,9 @@ class Lengths:
     prefill_at: dict[int, float]
     """By percentile."""
     variation: float
-    """Squared coefficient of variation of the prompt length."""
+    """Squared coefficient of variation of the prompt tokens that are computed, without the rarest."""
+    per_output: float
+    """Mean of one over the output's length."""
 
     @property
     def context(self) -> float:
@@ -48,20 +60,54 @@ def lengths(demand: Demand, measured: Measured | None = None) -> Lengths:
         scale = measured.mean_input_tokens / demand.input_tokens.mean_tokens
     if measured is not None and measured.mean_output_tokens:
         output_scale = measured.mean_output_tokens / demand.output_tokens.mean_tokens
-    mean = demand.input_tokens.mean_tokens
-    square = sum(bucket.share * bucket.mean_tokens**2 for bucket in demand.input_tokens.buckets)
-    prefix = demand.shared_prefix_tokens
+    return lengths_of(
+        demand.input_tokens,
+        demand.output_tokens,
+        shared_prefix_tokens=demand.shared_prefix_tokens,
+        scale=scale,
+        output_scale=output_scale,
+    )
+
+
+def lengths_of(
+    inputs: LengthDistribution,
+    outputs: LengthDistribution,
+    *,
+    shared_prefix_tokens: float,
+    scale: float = 1.0,
+    output_scale: float = 1.0,
+) -> Lengths:
+    """Lengths of two distributions, each scaled."""
+    mean, longest = inputs.mean_tokens, inputs.max_tokens
 
     def saved(tokens: float) -> float:
-        return max(1.0, min(tokens, demand.input_tokens.max_tokens) - prefix)
+        return max(1.0, min(tokens, longest) - shared_prefix_tokens)
 
+    prefill = saved(mean * scale)
+    output = max(1.0, outputs.mean_tokens * output_scale)
+    shortest = [max(1.0, bucket.mean_tokens * output_scale) for bucket in outputs.buckets]
     return Lengths(
         input_mean=max(1.0, mean * scale),
-        output_mean=max(1.0, demand.output_tokens.mean_tokens * output_scale),
-        prefill_mean=saved(mean * scale),
-        prefill_at={p: saved(demand.input_tokens.at_percentile(p) * scale) for p in NORMAL_QUANTILE},
-        variation=max(0.0, square / mean**2 - 1.0),
+        output_mean=output,
+        prefill_mean=prefill,
+        prefill_at={p: saved(inputs.at_percentile(p) * scale) for p in NORMAL_QUANTILE},
+        variation=variance(inputs, up_to=inputs.at_percentile(RARE)) * scale**2 / prefill**2,
+        per_output=sum(bucket.share / tokens for bucket, tokens in zip(outputs.buckets, shortest, strict=True)),
     )
+
+
+def variance(distribution: LengthDistribution, *, up_to: float) -> float:
+    """Of the lengths, longer ones counted as ``up_to``: what is rarer delays fewer requests than any target is about.
+
+    Inside a bucket a third of the most that its bounds allow around its mean: as if uniform.
+    """
+    mean, below, total = distribution.mean_tokens, 0.0, 0.0
+    for bucket in distribution.buckets:
+        above, here = min(float(bucket.up_to_tokens), up_to), min(bucket.mean_tokens, up_to)
+        inside = max(0.0, (here - below) * (above - here)) / 3
+        total += bucket.share * ((here - mean) ** 2 + inside)
+        below = above
+    return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,163 +117,178 @@ class Limits:
     time_to_first_token: LatencyTarget | None
     time_per_output_token: LatencyTarget | None
 
+    @property
+    def first_percentile(self) -> int:
+        return self.time_to_first_token.percentile if self.time_to_first_token else DEFAULT_PERCENTILE
+
+    @property
+    def token_percentile(self) -> int:
+        return self.time_per_output_token.percentile if self.time_per_output_token else DEFAULT_PERCENTILE
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Service of one replica at one concurrency, latencies at the targets' percentiles, before any margin."""
+    """Service of one replica at one rate, latencies at the targets' percentiles, before any margin."""
 
     rate_per_s: float
     time_to_first_token_s: float
     time_per_output_token_s: float
-
-
-class Replica:
-    """One replica under a demand."""
-
-    def __init__(
-        self, steps: StepModel, engine: EngineParameters, demand: Lengths, limits: Limits, *, max_running: float
-    ) -> None:
-        self.steps, self._engine, self.demand, self._limits = steps, engine, demand, limits
-        self.ranks = steps.shape.data_parallel * steps.shape.pipeline_parallel
-        """Schedulers that share the running requests: data-parallel ranks and pipeline stages."""
-        self.max_running = max_running
-        """Requests that fit the cache and the engine's own limit."""
-        first, per = limits.time_to_first_token, limits.time_per_output_token
-        self.first_percentile = first.percentile if first else 95
-        self.token_percentile = per.percentile if per else 95
-        self._token_quantile = NORMAL_QUANTILE[self.token_percentile]
-
-    def at(self, running: float) -> Service | None:
-        """Service with that many requests running on average; None when prompts would queue without end."""
-        demand = self.demand
-        mean = self._mix(running)
-        if mean is None:
-            return None
-        busy = self._busy(running)
-        if busy is None:
-            return None
-        return Service(
-            rate_per_s=running / (demand.output_mean * mean.step_s),
-            time_to_first_token_s=self._first_token_s(mean),
-            time_per_output_token_s=busy.step_s,
-        )
-
-    def _mix(self, running: float) -> _Mix | None:
-        """Steps as they are with that many requests: plain ones and those that carry prompt tokens."""
-        demand = self.demand
-        each = running / self.ranks
-        room = self._engine.max_num_batched_tokens - each
-        if room <= 0:
-            return None
-        prompts_per_step = each / demand.output_mean
-        load = prompts_per_step * demand.prefill_mean / room
-        if load > PREFILL_LOAD_LIMIT:
-            return None
-        mixed_share = max(1.0 - math.exp(-prompts_per_step), load)
-        chunk = min(room, prompts_per_step * demand.prefill_mean / mixed_share)
-        plain = self.steps.step_s(Batch(each, demand.context))
-        mixed = self.steps.step_s(Batch(each, demand.context, chunk, demand.prefill_mean / 2))
-        # A step with a prompt never takes less than one without: two fits must not say so at a small chunk.
-        mixed = max(mixed, plain)
-        return _Mix(each, room, load, mixed_share, plain, mixed)
-
-    def _first_token_s(self, mix: _Mix) -> float:
-        demand = self.demand
-        own_mean = self._prefill_s(mix, demand.prefill_mean)
-        own_far = self._prefill_s(mix, demand.prefill_at[self.first_percentile])
-        # Prompts queue for the steps' token budget: an M/G/1 queue whose server is the budget.
-        busy, served = mix.load, own_mean * (1 + self.demand.variation) / 2
-        queue_mean = busy * served / (1 - busy)
-        late = 1 - self.first_percentile / 100
-        queue_far = max(0.0, math.log(busy / late)) * served / (1 - busy) if busy > late else 0.0
-        residual_mean = (mix.mixed_share * mix.mixed_s**2 + (1 - mix.mixed_share) * mix.plain_s**2) / (2 * mix.step_s)
-        residual_far = mix.mixed_s if mix.mixed_share > late else mix.plain_s
-        excess = (own_far - own_mean, max(0.0, queue_far - queue_mean), residual_far - residual_mean)
-        spread = math.sqrt(sum(value * value for value in excess)) if self.first_percentile > 50 else 0.0
-        first = self.steps.correction.calibration.first_token_s
-        return first + residual_mean + queue_mean + own_mean + spread
-
-    def _prefill_s(self, mix: _Mix, tokens: float) -> float:
-        chunks = math.ceil(tokens / mix.room)
-        batch = Batch(mix.each, self.demand.context, tokens / chunks, tokens / 2)
-        return chunks * max(self.steps.step_s(batch), mix.plain_s)
-
-    def holds(self, service: Service | None, margin: float) -> bool:
-        """Whether the targets are kept with ``margin`` (0.15: 15 %) on top of the prediction."""
-        if service is None:
-            return False
-        first, per = self._limits.time_to_first_token, self._limits.time_per_output_token
-        if first is not None and service.time_to_first_token_s * (1 + margin) > first.limit_s:
-            return False
-        return per is None or service.time_per_output_token_s * (1 + margin) <= per.limit_s
-
-    @property
-    def highest_running(self) -> float:
-        """Mean concurrency whose busy moments still fit."""
-        z = NORMAL_QUANTILE[95]
-        return max(0.0, (math.sqrt(z * z / 4 + self.max_running) - z / 2) ** 2)
-
-    def capacity(self, margin: float) -> Service | None:
-        """Service at the highest rate that keeps the targets; None when even an idle replica misses them."""
-        low, high = min(IDLE, self.highest_running), self.highest_running
-        if not self._keeps(low, margin):
-            return None
-        if self._keeps(high, margin):
-            return self.at(high)
-        for _ in range(STEPS):
-            middle = math.sqrt(low * high)
-            if self._keeps(middle, margin):
-                low = middle
-            else:
-                high = middle
-        return self.at(low)
-
-    def _keeps(self, running: float, margin: float) -> bool:
-        """As :meth:`holds` of :meth:`at`, but without working out TTFT where TPOT is missed already."""
-        per = self._limits.time_per_output_token
-        busy = self._busy(running)
-        if busy is None or (per is not None and busy.step_s * (1 + margin) > per.limit_s):
-            return False
-        return self.holds(self.at(running), margin)
-
-    def _busy(self, running: float) -> _Mix | None:
-        """Steps at the percentile: with as many requests as a busy moment has."""
-        return self._mix(running + self._token_quantile * math.sqrt(running))
-
-    def idle(self) -> Service | None:
-        """Service of a replica that is all but empty: the best it can do."""
-        return self.at(min(IDLE, self.highest_running))
-
-    def at_rate(self, rate_per_s: float) -> Service | None:
-        """Service at an arrival rate; None above what the replica sustains at all."""
-        low, high = 0.0, self.highest_running
-        top = self.at(high)
-        if top is not None and top.rate_per_s <= rate_per_s:
-            return top if top.rate_per_s >= rate_per_s * 0.999 else None
-        best = top
-        for _ in range(STEPS + 6):
-            middle = (low + high) / 2
-            found = self.at(middle)
-            if found is None or found.rate_per_s > rate_per_s:
-                high, best = middle, found or best
-            else:
-                low, best = middle, found
-        return best
-
-
-IDLE = 0.05
-"""Requests running on average on a replica that is called idle."""
+    running: float = 0.0
+    """Requests that run at once, on average."""
+    prefill_share: float = 0.0
+    """Part of the busy time that goes to prompts, 0 to 1."""
+    utilization: float = 1.0
+    """The rate over the highest one within the targets."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Mix:
-    each: float
-    room: float
-    load: float
-    mixed_share: float
-    plain_s: float
-    mixed_s: float
+class Replica:
+    """One replica to size: a compiled shape, its engine's settings, and the lengths it gets."""
+
+    compiled: Compiled
+    engine: EngineParameters
+    demand: Lengths
+    max_running: float
+    """Requests that fit the cache and the engine's own limit."""
+    margin: float
+    """Share that is added to predicted latencies before they are held against the targets."""
 
     @property
-    def step_s(self) -> float:
-        return self.mixed_share * self.mixed_s + (1 - self.mixed_share) * self.plain_s
+    def ranks(self) -> int:
+        """Schedulers that share the running requests: data-parallel ranks and pipeline stages."""
+        shape = self.compiled.setting.shape
+        return shape.data_parallel * shape.pipeline_parallel
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """What sizing found: service of an idle replica, and at rates up to its capacity; none: it misses a target."""
+
+    idle: Service
+    points: tuple[Service, ...] = ()
+    """From idle to the highest rate that keeps the targets."""
+
+    @property
+    def capacity(self) -> Service | None:
+        return self.points[-1] if self.points else None
+
+    def at_rate(self, rate_per_s: float) -> Service:
+        """Service at a rate, between the points; at the capacity where the rate is higher."""
+        points = self.points
+        highest = points[-1].rate_per_s
+        if rate_per_s >= highest:
+            return points[-1]
+        index = next(i for i, point in enumerate(points) if point.rate_per_s > rate_per_s)
+        low, high = points[index - 1], points[index]
+        part = (rate_per_s - low.rate_per_s) / (high.rate_per_s - low.rate_per_s)
+
+        def between(name: str) -> float:
+            start, end = getattr(low, name), getattr(high, name)
+            return float(start + part * (end - start))
+
+        return Service(
+            rate_per_s=rate_per_s,
+            time_to_first_token_s=between("time_to_first_token_s"),
+            time_per_output_token_s=between("time_per_output_token_s"),
+            running=between("running"),
+            prefill_share=between("prefill_share"),
+            utilization=rate_per_s / highest,
+        )
+
+
+def engines(replicas: Sequence[Replica], limits: Limits) -> Engines:
+    """The replicas' closed forms, side by side."""
+    first, token = limits.first_percentile, limits.token_percentile
+    shapes = [one.compiled.setting.shape for one in replicas]
+    rows = np.array(
+        [
+            (
+                one.engine.max_num_batched_tokens,
+                shape.pipeline_parallel,
+                shape.data_parallel,
+                one.demand.prefill_mean,
+                one.demand.prefill_at[first],
+                one.demand.input_mean - one.demand.prefill_mean,
+                one.demand.output_mean,
+                one.demand.variation,
+                one.demand.per_output,
+            )
+            for one, shape in zip(replicas, shapes, strict=True)
+        ]
+    ).T[..., None]
+    return Engines(
+        stacked([one.compiled for one in replicas]),
+        [one.compiled.factors for one in replicas],
+        Schedulers(*rows[:3]),
+        Arrivals(*rows[3:]),
+        Percentiles(NORMAL_QUANTILE[first], first / 100, NORMAL_QUANTILE[token]),
+    )
+
+
+def size(replicas: Sequence[Replica], limits: Limits) -> list[Sized]:
+    """For each replica the highest rate within the limits, margin included, and a table of the rates below."""
+    if not replicas:
+        return []
+    model = engines(replicas, limits)
+    margins = np.array([[1.0 + one.margin] for one in replicas])
+    highest = np.array([[_highest_running(one.max_running)] for one in replicas])
+    idle, least = np.minimum(IDLE_RUNNING, highest / 4), np.minimum(LEAST_RUNNING, highest / 2)
+    grid = np.concatenate([idle, least * (highest / least) ** np.linspace(0.0, 1.0, COARSE - 1)], axis=1)
+    found = model.at(grid)
+    low, high, keeps = _bracket(grid, _keeps(found, limits, margins))
+    for _ in range(2):
+        grid = low + (high - low) * np.linspace(0.0, 1.0, FINE + 1)[None, :]
+        low, high, _ = _bracket(grid, _keeps(model.at(grid), limits, margins))
+    table = model.at(low * np.linspace(0.0, 1.0, POINTS)[None, :])
+    running = low * np.linspace(0.0, 1.0, POINTS)[None, :]
+    return [
+        Sized(_service(found, grid, index, 0), _points(table, running, index) if keeps[index] else ())
+        for index in range(len(replicas))
+    ]
+
+
+def _bracket(grid: Any, keeps: Any) -> tuple[Any, Any, Any]:
+    """The last concurrency before the first that fails, and that one; and whether there is any."""
+    passed = np.cumprod(keeps, axis=1).sum(axis=1)
+    rows, last = np.arange(len(grid)), grid.shape[1] - 1
+    low = grid[rows, np.maximum(passed - 1, 0)]
+    high = grid[rows, np.minimum(passed, last)]
+    return low[:, None], high[:, None], passed > 0
+
+
+def _keeps(found: Served, limits: Limits, margins: Any) -> Any:
+    """Whether the targets are kept with the margin on top of the prediction."""
+    first, per = limits.time_to_first_token, limits.time_per_output_token
+    keeps = found.is_stable
+    if first is not None:
+        keeps = keeps & (found.first_token_s * margins <= first.limit_s)
+    if per is not None:
+        keeps = keeps & (found.per_token_s * margins <= per.limit_s)
+    return keeps
+
+
+def _highest_running(max_running: float) -> float:
+    """Mean concurrency whose busy moments still fit."""
+    z = NORMAL_QUANTILE[95]
+    return max(1e-3, (math.sqrt(z * z / 4 + max_running) - z / 2) ** 2)
+
+
+def _points(table: Served, running: Any, index: int) -> tuple[Service, ...]:
+    highest = float(table.rate_per_s[index, -1])
+    return tuple(
+        _service(table, running, index, column, highest=highest)
+        for column in range(POINTS)
+        if column == 0 or table.rate_per_s[index, column] > table.rate_per_s[index, column - 1]
+    )
+
+
+def _service(table: Served, running: Any, index: int, column: int, *, highest: float = math.inf) -> Service:
+    rate = float(table.rate_per_s[index, column])
+    return Service(
+        rate_per_s=rate,
+        time_to_first_token_s=float(table.first_token_s[index, column]),
+        time_per_output_token_s=float(table.per_token_s[index, column]),
+        running=float(running[index, column]),
+        prefill_share=float(table.prefill_share[index, column]),
+        utilization=rate / highest,
+    )

@@ -294,7 +294,8 @@ class StepModel:
     def _product(self, k: float, n: float, stored: str, *, calls: float) -> Product:
         formats, system = self._formats, self._system
         computed = formats.computed(stored, system)
-        curve = self._curves[f"gemm:{computed}"]
+        # No int8 product was measured: the units are as wide as those of fp8.
+        curve = self._curves["gemm:fp8" if computed == "int8" else f"gemm:{computed}"]
         efficiency = curve.compute * (WEIGHT_ONLY_COMPUTE if formats.is_expanded(stored, system) else 1.0)
         bandwidth = system.bandwidth_bytes_per_s * curve.memory
         activation = 1.0 if computed in {"fp8", "int8"} else 0.5 if computed == "fp4" else ACTIVATION_BYTES

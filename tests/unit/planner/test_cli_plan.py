@@ -172,7 +172,7 @@ def test_it_loads_neither_kopf_nor_a_kubernetes_client_nor_solvers() -> None:
     script = (
         "import sys; from deepseek_operator.__main__ import main; "
         f"code = main(['plan', '-f', {str(CASES / 'v3-cheapest.yaml')!r}, '--pools', {str(POOLS)!r}]); "
-        "heavy = {'kopf', 'kubernetes', 'aiohttp', 'numpy', 'highspy', 'prometheus_client', 'torch', 'vllm'}; "
+        "heavy = {'kopf', 'kubernetes', 'aiohttp', 'highspy', 'prometheus_client', 'torch', 'vllm'}; "
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr); sys.exit(code)"
     )
     path = f"{ROOT / 'operator'}{os.pathsep}{ROOT / 'runtime'}"

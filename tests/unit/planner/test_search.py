@@ -48,7 +48,7 @@ def test_half_a_node_costs_half_a_node() -> None:
 
 
 def test_declared_demand_is_sized_for_its_peak_until_the_window_is_measured() -> None:
-    asked = deployment(SMALL, demand=demand(60, 6000), objectives=objectives(accuracy="Critical"))
+    asked = deployment(SMALL, demand=demand(60, 6000), objectives=objectives(ttft_s=2.0, accuracy="Critical", per_hour="900"))
     pools = offering("l40s", "30.1312", max_nodes=64)
     partly = replace(asked, measured=Measured(900, 500, 30, 40, None, None, 0, None, None, None, None))
     quiet = replace(asked, measured=Measured(900, 900, 30, 40, None, None, 0, None, None, None, None))
@@ -108,8 +108,10 @@ def test_interruptions_make_a_spot_dollar_worth_less() -> None:
     stable = offering("h200", "30.00", "stable")
     shaky = offering("h200", "29.90", "shaky", capacity_type=SPOT, interruptions_per_node_day=10, startup_s=600)
 
-    assert planned(deployment(), stable, shaky).placements[0].pool == "stable"
-    assert planned(deployment(), stable, replace(shaky, interruptions_per_node_day=0.0)).placements[0].pool == "shaky"
+    rich = deployment(objectives=objectives(per_hour="400"))
+
+    assert planned(rich, stable, shaky).placements[0].pool == "stable"
+    assert planned(rich, stable, replace(shaky, interruptions_per_node_day=0.0)).placements[0].pool == "shaky"
 
 
 @pytest.mark.parametrize(

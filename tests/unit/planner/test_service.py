@@ -3,143 +3,171 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from deepseek_planner.calibration import correction
 from deepseek_planner.demand import LatencyTarget, Measured
-from deepseek_planner.hardware import InterNode
+from deepseek_planner.hardware import InterNode, IntraNode
 from deepseek_planner.models import Precision
-from deepseek_planner.performance import Batch, StepModel, Wires
 from deepseek_planner.plan import EngineParameters, Shape
-from deepseek_planner.precision import PrecisionChoice
-from deepseek_planner.service import Limits, Replica, lengths
+from deepseek_planner.prediction.compiled import Compiled, Setting, compiled
+from deepseek_planner.service import Limits, Replica, Sized, engines, lengths, size
+from deepseek_planner.slowest import slowest
 from support.planning import CATALOG, CHAT_INPUT, demand
 
 ENGINE = EngineParameters(18432, 256, 8192, 40 * 10**9, prefix_caching=True, data_type="bfloat16")
 LIMITS = Limits(LatencyTarget(95, 1.0), LatencyTarget(95, 0.05))
+NO_LIMITS = Limits(None, None)
 
 
-def steps(model: str = "deepseek-r1", accelerator: str = "h200", precision: str = "fp8", **degrees: int) -> StepModel:
-    facts, chip = CATALOG.model(model), CATALOG.accelerator(accelerator)
+def steps(
+    model: str = "deepseek-r1",
+    accelerator: str = "h200",
+    precision: str = "fp8",
+    intra_node: IntraNode | None = None,
+    **degrees: int,
+) -> Compiled:
+    chip = CATALOG.accelerator(accelerator)
     tensor, pipeline, data = (degrees.get(name, 1) for name in ("tensor", "pipeline", "data"))
     shape = Shape(accelerator, Precision(precision), tensor, pipeline, data, tensor * data if data > 1 else 1, 1)
-    choice = PrecisionChoice(shape.precision, shape.precision, "bfloat16")
-    return StepModel(
-        model=facts,
-        shape=shape,
-        choice=choice,
-        accelerator=chip,
-        wires=Wires(chip.intra_node, InterNode.INFINIBAND),
-        correction=correction(CATALOG.calibrations, facts, chip, choice, shape),
-    )
+    wires = intra_node or chip.intra_node
+    return compiled(CATALOG.model(model), Setting(chip, shape, wires, InterNode.ETHERNET, shape.accelerators))
 
 
-def replica(limits: Limits = LIMITS, *, max_running: float = 256, **changed: Any) -> Replica:
-    return Replica(steps(tensor=8), ENGINE, lengths(demand(**changed)), limits, max_running=max_running)
+def replica(*, max_running: float = 256, margin: float = 0.15, **changed: Any) -> Replica:
+    return Replica(steps(tensor=8), ENGINE, lengths(demand(**changed)), max_running, margin)
 
 
-def test_a_step_is_the_sum_of_its_corrected_operations() -> None:
-    model = steps(tensor=8)
-    batch = Batch(64, 1500)
-    row = model.correction.calibration
-    expected = row.decode_k * sum(op.seconds for op in model.ops(batch)) + row.step_s + row.layer_s * 61
-
-    assert model.step_s(batch) == pytest.approx(expected)
-    assert {op.name for op in model.ops(batch)} == {
-        "attention projections",
-        "attention",
-        "feed-forward",
-        "head",
-        "routed experts",
-        "communication",
-    }
-
-
-def test_one_request_reads_the_weights_it_uses_and_a_full_batch_reads_them_all() -> None:
-    model = steps(tensor=8)
-    one, many = ({op.name: op.seconds for op in model.ops(Batch(n, 1500))} for n in (1, 1000))
-    # 8 of 256 experts, 2048 wide, over 58 layers, one byte each, an eighth per GPU at 4.8 TB/s.
-    assert one["routed experts"] == pytest.approx(8 * 3 * 7168 * 2048 * 58 / 8 / 4.8e12, rel=0.02)
-    assert many["routed experts"] == pytest.approx(32 * one["routed experts"], rel=0.02)
-
-
-def test_sparse_attention_stops_growing_with_the_context() -> None:
-    dense, sparse = steps("deepseek-r1", tensor=8), steps("deepseek-v3.2", tensor=8)
-
-    def attention(model: StepModel, context: float) -> float:
-        return next(op.seconds for op in model.ops(Batch(32, context)) if op.name == "attention")
-
-    assert attention(dense, 100_000) == pytest.approx(10 * attention(dense, 10_000), rel=0.01)
-    assert attention(sparse, 100_000) < 0.4 * attention(dense, 100_000)
-
-
-def test_data_parallel_attention_keeps_one_cache_per_request() -> None:
-    def attention(model: StepModel, requests: float) -> float:
-        return next(op.seconds for op in model.ops(Batch(requests, 8000)) if op.name == "attention")
-
-    # Tensor ranks each read the cache of every request; a data-parallel rank only that of its own eighth.
-    assert attention(steps(data=8), 64 / 8) < attention(steps(tensor=8), 64)
+def sized(limits: Limits = LIMITS, **changed: Any) -> Sized:
+    return size([replica(**changed)], limits)[0]
 
 
 def test_latencies_and_rate_grow_with_the_requests_that_run() -> None:
-    one = replica()
-    services = [one.at(running) for running in (1, 4, 16, 64, 128)]
+    running = np.array([[0.1, 1.0, 4.0, 16.0, 64.0, 128.0]])
+    found = engines([replica()], LIMITS).at(running)
 
-    rates = [item.rate_per_s for item in services if item]
-    assert len(rates) == 5
-    assert rates == sorted(rates)
-    for name in ("time_per_output_token_s", "time_to_first_token_s"):
-        values = [getattr(item, name) for item in services]
-        assert values == sorted(values)
+    for values in (found.rate_per_s, found.first_token_s, found.per_token_s, found.prefill_share):
+        assert list(values[0]) == sorted(values[0])
 
 
 def test_capacity_is_the_highest_rate_within_targets_and_margin() -> None:
-    one = replica()
-    capacity = one.capacity(0.15)
+    tight = sized().capacity
 
-    assert capacity is not None
-    assert capacity.time_per_output_token_s * 1.15 <= 0.05
-    assert capacity.time_to_first_token_s * 1.15 <= 1.0
-    wider = one.capacity(0.35)
+    assert tight is not None
+    assert tight.time_per_output_token_s * 1.15 <= 0.05
+    assert tight.time_to_first_token_s * 1.15 <= 1.0
+    # No more than two percent below what is possible.
+    more = engines([replica()], LIMITS).at(np.array([[tight.running * 1.02]]))
+    assert more.per_token_s[0, 0] * 1.15 > 0.05 or more.first_token_s[0, 0] * 1.15 > 1.0
+    wider, loose = sized(margin=0.35).capacity, sized(Limits(LatencyTarget(95, 2.0), LatencyTarget(95, 0.1))).capacity
     assert wider is not None
-    assert wider.rate_per_s < capacity.rate_per_s
-    loose = replica(Limits(LatencyTarget(95, 2.0), LatencyTarget(95, 0.1))).capacity(0.15)
     assert loose is not None
-    assert loose.rate_per_s > capacity.rate_per_s
+    assert wider.rate_per_s < tight.rate_per_s < loose.rate_per_s
 
 
 def test_a_target_that_an_idle_replica_misses_has_no_capacity() -> None:
-    assert replica(Limits(None, LatencyTarget(95, 0.005))).capacity(0.15) is None
-    assert replica(Limits(LatencyTarget(95, 0.01), None)).capacity(0.15) is None
+    for limits in (Limits(None, LatencyTarget(95, 0.005)), Limits(LatencyTarget(95, 0.01), None)):
+        found = sized(limits)
+        assert found.capacity is None
+        assert found.idle.time_per_output_token_s > 0.005
+
+
+def test_a_target_just_above_what_an_idle_replica_does_has_some_capacity() -> None:
+    seconds = sized(NO_LIMITS).idle.time_per_output_token_s * 1.15
+    found = sized(Limits(None, LatencyTarget(95, seconds * 1.0001))).capacity
+
+    assert found is not None
+    assert found.rate_per_s > 0
 
 
 def test_the_cache_bounds_what_runs_at_once() -> None:
-    small, large = (replica(Limits(None, None), max_running=n).capacity(0.15) for n in (8, 200))
+    small, large = (sized(NO_LIMITS, max_running=n).capacity for n in (8, 200))
 
     assert small is not None
     assert large is not None
+    assert small.running < 8
     assert small.rate_per_s < large.rate_per_s / 2
 
 
-def test_at_rate_meets_the_rate_and_refuses_what_cannot_be_sustained() -> None:
-    one = replica(Limits(None, None))
-    capacity = one.capacity(0.0)
-    assert capacity is not None
-    half = one.at_rate(capacity.rate_per_s / 2)
+def test_prompts_never_take_more_of_the_steps_than_they_have_room_for() -> None:
+    narrow = replace(replica(max_running=4000), engine=replace(ENGINE, max_num_batched_tokens=512))
+    found = size([narrow], NO_LIMITS)[0].capacity
 
-    assert half is not None
-    assert half.rate_per_s == pytest.approx(capacity.rate_per_s / 2, rel=0.01)
-    assert half.time_per_output_token_s < capacity.time_per_output_token_s
-    assert one.at_rate(capacity.rate_per_s * 2) is None
+    assert found is not None
+    assert found.rate_per_s * narrow.demand.prefill_mean * found.time_per_output_token_s < 512
+
+
+def test_rates_below_the_capacity_are_served_in_between() -> None:
+    found = sized(NO_LIMITS)
+    assert found.capacity is not None
+    highest = found.capacity.rate_per_s
+    half = found.at_rate(highest / 2)
+    exact = engines([replica()], NO_LIMITS).at(np.array([[half.running]]))
+
+    assert half.rate_per_s == highest / 2
+    assert half.utilization == pytest.approx(0.5)
+    assert exact.rate_per_s[0, 0] == pytest.approx(highest / 2, rel=0.02)
+    assert exact.per_token_s[0, 0] == pytest.approx(half.time_per_output_token_s, rel=0.02)
+    assert exact.first_token_s[0, 0] == pytest.approx(half.time_to_first_token_s, rel=0.05)
+    assert found.at_rate(0.0).time_per_output_token_s <= half.time_per_output_token_s
+    assert found.at_rate(2 * highest) == found.capacity
+
+
+def test_many_replicas_at_once_are_sized_as_each_alone() -> None:
+    others = [
+        replica(),
+        Replica(steps(precision="int4", tensor=4), ENGINE, lengths(demand(240, 900)), 90.0, 0.35),
+        Replica(steps("deepseek-r1", tensor=2, data=4), ENGINE, lengths(demand(shared_prefix_tokens=300)), 700.0, 0.6),
+        Replica(steps("deepseek-r1-distill-qwen-7b", "l4", "bf16", tensor=2), ENGINE, lengths(demand()), 30.0, 0.6),
+    ]
+    together = size(others, LIMITS)
+    alone = [size([one], LIMITS)[0] for one in others]
+
+    for first, second in zip(together, alone, strict=True):
+        assert first.idle.time_to_first_token_s == pytest.approx(second.idle.time_to_first_token_s, rel=1e-9)
+        assert (first.capacity is None) == (second.capacity is None)
+        if first.capacity is not None and second.capacity is not None:
+            assert first.capacity.rate_per_s == pytest.approx(second.capacity.rate_per_s, rel=1e-9)
 
 
 def test_a_higher_percentile_is_never_sooner() -> None:
     found = []
     for percentile in (50, 90, 95, 99):
-        service = replica(Limits(LatencyTarget(percentile, 9.0), LatencyTarget(percentile, 9.0))).at(32)
-        assert service is not None
-        found.append((service.time_to_first_token_s, service.time_per_output_token_s))
+        limits = Limits(LatencyTarget(percentile, 9.0), LatencyTarget(percentile, 9.0))
+        service = engines([replica()], limits).at(np.array([[32.0]]))
+        found.append((service.first_token_s[0, 0], service.per_token_s[0, 0]))
     assert found == sorted(found)
+
+
+def test_data_parallel_attention_keeps_one_cache_per_request() -> None:
+    def decode(model: Compiled, running: float) -> float:
+        return float(
+            engines([Replica(model, ENGINE, lengths(demand()), 2000, 0.15)], LIMITS)
+            .at(np.array([[running]]))
+            .per_token_s[0, 0]
+        )
+
+    # Tensor ranks each read the cache of every request; a data-parallel rank only that of its own eighth.
+    few, many = decode(steps(data=8), 64.0), decode(steps(data=8), 1024.0)
+    assert many - few < decode(steps(tensor=8), 1024.0) - decode(steps(tensor=8), 64.0)
+
+
+def test_wires_without_peer_access_are_slower() -> None:
+    def token_s(wires: IntraNode) -> float:
+        model = steps("deepseek-r1-distill-qwen-32b", "a100-80gb", "bf16", wires, tensor=4)
+        one = Replica(model, ENGINE, lengths(demand()), 200, 0.15)
+        return float(engines([one], LIMITS).at(np.array([[16.0]])).per_token_s[0, 0])
+
+    assert token_s(IntraNode.NVLINK) < token_s(IntraNode.PCIE_P2P) < token_s(IntraNode.PCIE)
+
+
+def test_what_takes_the_time_is_named_with_what_binds_it() -> None:
+    assert "routed experts (bandwidth)" in slowest(replica(), 64.0)
+    long = lengths(demand(input_tokens=replace(CHAT_INPUT, buckets=CHAT_INPUT.buckets[-1:])))
+    one = Replica(steps("deepseek-r1-distill-llama-8b", "h100", "fp8"), ENGINE, replace(long, input_mean=60_000), 64, 0)
+    assert "attention (KV)" in slowest(one, 32.0)
+    tiny = Replica(steps("deepseek-tiny", "cpu", "bf16"), ENGINE, lengths(demand()), 16, 0.15)
+    assert slowest(tiny, 0.0).startswith("engine overhead 22 ms of")
 
 
 def test_a_shared_prefix_is_not_prefilled_again() -> None:
@@ -147,6 +175,10 @@ def test_a_shared_prefix_is_not_prefilled_again() -> None:
 
     assert shared.prefill_mean == pytest.approx(plain.prefill_mean - 400)
     assert shared.input_mean == plain.input_mean
+    saved, full = sized(shared_prefix_tokens=400).capacity, sized().capacity
+    assert saved is not None
+    assert full is not None
+    assert saved.rate_per_s > full.rate_per_s
 
 
 def test_measured_means_scale_the_declared_lengths() -> None:

@@ -29,7 +29,7 @@ SAME = {
 
 @pytest.mark.parametrize("name", sorted({one.name for one in systems().values()}))
 def test_every_row_says_what_was_read_and_when(name):
-    assert re.search(r"read 20\d\d-\d\d-\d\d", system(name).source)
+    assert re.search(r"(read|measured) 20\d\d-\d\d-\d\d", system(name).source)
     assert ("not confirmed" in system(name).source) == bool(system(name).not_confirmed)
 
 
@@ -47,7 +47,7 @@ def test_both_tables_of_accelerators_agree(accelerator, name):
 def test_every_architecture_says_what_was_read():
     document = json.loads(files("deepseek_planner").joinpath("data/architectures.json").read_text(encoding="utf-8"))
     for name, facts in document.items():
-        assert re.search(r"read 20\d\d-\d\d-\d\d", facts["source"]), name
+        assert re.search(r"(read|measured) 20\d\d-\d\d-\d\d", facts["source"]), name
         assert set(facts.get("unconfirmed", ())) <= {name, *facts["aliases"]}, name
         assert ("not confirmed" in facts["source"]) == bool(facts.get("unconfirmed")), name
 

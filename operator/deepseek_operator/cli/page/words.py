@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from deepseek_operator.cli.screens import CAPACITY, latency, limit, spaced
+from deepseek_operator.cli.screens import CAPACITY, latency, limit
 from deepseek_planner.demand import LatencyTarget, LengthDistribution
 from deepseek_planner.hardware import CapacityType
-from deepseek_planner.options import rounded_up
-from deepseek_planner.plan import DeploymentInput, Placement, Prediction, Rejection, RejectionReason
+from deepseek_planner.plan import DeploymentInput, Placement, Rejection, RejectionReason
+from deepseek_planner.slowest import rounded_up
 from deepseek_planner.units import MICRO_PER_USD, MicroUsd, format_usd
 
 GB = 1e9
@@ -42,11 +42,6 @@ def prompts(placement: Placement) -> str:
         return ""
     above, up_to = placement.input_tokens
     return f"above {above:,} up to {up_to:,} tokens" if above else f"up to {up_to:,} tokens"
-
-
-def confidence(prediction: Prediction) -> str:
-    """The margin and why it is that wide."""
-    return f"{prediction.margin_percent} % ({spaced(str(prediction.confidence))})"
 
 
 def request(asked: DeploymentInput) -> Iterator[str]:
