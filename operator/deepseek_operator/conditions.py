@@ -9,6 +9,7 @@ from typing import Any
 from deepseek_operator.view import View, cut, duration, fleet_usd_per_hour, summary, timestamp
 from deepseek_planner.demand import LatencyTarget, Measured, Objectives
 from deepseek_planner.errors import Problem
+from deepseek_planner.moves import Hold, Move, Waiting
 from deepseek_planner.rollout import StepKind
 from deepseek_planner.units import format_usd
 
@@ -94,9 +95,15 @@ def _reconciling(view: View) -> Iterator[_Claim]:
     if any(group.starting or group.draining for group in view.groups):
         yield True, "Progressing", "engines are starting or draining"
     if view.held and view.held.waiting:
-        # The message of what it waits for counts seconds, and would be a write per cycle.
-        yield False, str(view.held.waiting.hold), f"would move: {view.held.move.message}"
+        yield False, str(view.held.waiting.hold), _would_move(view.held.move, view.held.waiting)
     yield False, "UpToDate", "what runs is what the plan asks for"
+
+
+def _would_move(move: Move, waiting: Waiting) -> str:
+    """The message of what it waits for counts seconds, mostly, and would be a write per cycle; a time stands still."""
+    why = f"; {waiting.message}" if waiting.hold is Hold.DID_NOT_START else ""
+    when = f"; not before {timestamp(waiting.until)}" if waiting.until is not None else ""
+    return f"would move: {move.message}{why}{when}"
 
 
 def _stalled(view: View) -> _Claim:

@@ -17,6 +17,7 @@ class Reason(StrEnum):
     ENGINE_FAILED = "EngineFailed"
     MOVE_STARTED = "MoveStarted"
     MOVE_COMPLETED = "MoveCompleted"
+    GIVEN_UP = "GivenUp"
     NO_FEASIBLE_PLAN = "NoFeasiblePlan"
     PLANNED = "Planned"
     INVALID_SPEC = "InvalidSpec"
@@ -31,6 +32,7 @@ _ACTIONS: Mapping[Reason, str] = {
     Reason.ENGINE_FAILED: "Serve",
     Reason.MOVE_STARTED: "Rebalance",
     Reason.MOVE_COMPLETED: "Rebalance",
+    Reason.GIVEN_UP: "Rebalance",
     Reason.NO_FEASIBLE_PLAN: "Plan",
     Reason.PLANNED: "Plan",
     Reason.INVALID_SPEC: "Observe",
@@ -46,6 +48,10 @@ def transitions(resource: Object, before: Mapping[str, Any], after: Mapping[str,
     found: list[tuple[Reason, bool, str]] = []
     found += _flips(old, new)
     found += _moves(before, after, old, new)
+    known = {(item["group"], item["at"]) for item in before.get("setbacks") or ()}
+    for item in after.get("setbacks") or ():
+        if (item["group"], item["at"]) not in known:
+            found.append((Reason.GIVEN_UP, True, f"{item['group']} never became ready: {item['message']}"))
     return tuple(Event(resource, warning, reason, message, _ACTIONS[reason]) for reason, warning, message in found)
 
 

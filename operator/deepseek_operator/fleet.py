@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from deepseek_operator.render.groups import PRICE_KEY
@@ -70,8 +71,31 @@ def _group(
         draining=len(leaving),
         usd_per_replica_hour=_current_price(placed.shape, placed.pool, offerings) or last_price,
         unscheduled=sum(1 for pod in staying if not pod["spec"].get("nodeName")),
+        starts=_starts(pods),
+        unready_since=_unready_since(staying, ready, item) if is_wanted else None,
         failure=failure(staying, item) if len(ready) < len(staying) or not staying else "",
     )
+
+
+def _starts(pods: Iterable[Object]) -> tuple[datetime, ...]:
+    created = (_time(pod["metadata"].get("creationTimestamp")) for pod in pods)
+    return tuple(sorted(at for at in created if at is not None))
+
+
+def _unready_since(staying: Sequence[Object], ready: Sequence[Object], group: Object | None) -> datetime | None:
+    """Since when the longest-waiting engine is not ready; a group without any pod waits since it was made."""
+    waiting = [pod for pod in staying if pod not in ready]
+    # Until the kubelet has the pod, nothing says that it is not ready but its age.
+    times = [
+        _time(_condition(pod, "Ready").get("lastTransitionTime") or pod["metadata"].get("creationTimestamp"))
+        for pod in waiting
+    ]
+    times += [] if staying else [_time((group or {}).get("metadata", {}).get("creationTimestamp"))]
+    return min((at for at in times if at is not None), default=None)
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC) if text else None
 
 
 def is_ready(pod: Object) -> bool:

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from deepseek_operator.view import View
-from deepseek_planner.moves import Move, TargetGroup
+from deepseek_planner.moves import Move, MoveReason, TargetGroup
 from deepseek_planner.plan import DeploymentKey
 from deepseek_planner.rollout import StepKind
 
@@ -48,8 +48,10 @@ class Memory:
         if before is None:
             return None
         if move is not None:
-            is_same = [item.name for item in move.targets] == [item.name for item in before.targets]
-            return None if is_same else EndedMove(key, before, Outcome.SUPERSEDED)
+            if move.groups.keys() == before.groups.keys():
+                return None
+            is_retreat = move.reason is MoveReason.DID_NOT_START
+            return EndedMove(key, before, Outcome.ROLLED_BACK if is_retreat else Outcome.SUPERSEDED)
         if not view.is_converged and any(group.starting or group.draining for group in view.groups):
             return None
         del self.under_way[key]
@@ -62,6 +64,7 @@ class Outcome(StrEnum):
     COMPLETED = "Completed"
     SUPERSEDED = "Superseded"
     ABANDONED = "Abandoned"
+    ROLLED_BACK = "RolledBack"
 
 
 @dataclass(frozen=True, slots=True)

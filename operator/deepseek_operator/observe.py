@@ -16,7 +16,7 @@ from deepseek_operator.settings import Settings
 from deepseek_operator.world import Kind, Object, World
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.errors import InputError, Problem
-from deepseek_planner.plan import DeploymentInput, DeploymentKey, Snapshot
+from deepseek_planner.plan import DeploymentInput, DeploymentKey, Setback, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,21 @@ async def snapshot(world: World, *, catalog: Catalog, settings: Settings, now: d
 def _with_history(item: DeploymentInput, resource: Object) -> DeploymentInput:
     """What the status remembers for us, so that a restart of the operator forgets nothing."""
     status = resource.get("status") or {}
-    moved_at = (status.get("lastMove") or {}).get("at")
+    last = status.get("lastMove") or {}
     return replace(
         item,
         planned_generation=status.get("fleetGeneration"),
-        last_move_at=datetime.strptime(moved_at, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC) if moved_at else None,
+        last_move_at=_time(last["at"]) if last.get("at") else None,
+        last_move_groups={group["name"]: int(group["replicas"]) for group in last.get("groups") or ()},
+        setbacks=tuple(
+            Setback(found["group"], found["shape"], found["pool"], _time(found["at"]), found.get("message", ""))
+            for found in status.get("setbacks") or ()
+        ),
     )
+
+
+def _time(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
 def _groups(world: World) -> Sequence[Object]:

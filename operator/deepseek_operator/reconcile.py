@@ -26,11 +26,12 @@ from deepseek_operator.status import deployment_status
 from deepseek_operator.view import Refusal, View
 from deepseek_operator.world import Kind, World, Writer
 from deepseek_planner import moves as moving
-from deepseek_planner import rollout, search
+from deepseek_planner import rollout, search, simulation
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.moves import Hold, Move, TargetGroup, Verdict
 from deepseek_planner.plan import DeploymentInput, DeploymentKey, DeploymentPlan, EngineGroup, Plan, Policy, Snapshot
 from deepseek_planner.rollout import Step
+from deepseek_planner.setbacks import setbacks
 
 __all__ = ["Decision", "DeploymentReport", "Memory", "Report", "cycle"]
 
@@ -79,11 +80,16 @@ async def cycle(
 
     # 3. Choose moves worth their disruption, and one surge-safe step of each, derived from what is observed,
     #    so that a restart loses nothing. No moves is the usual answer.
+    #    What one deployment is about to start takes room and budget that the next no longer has.
     decisions: dict[DeploymentKey, Decision] = {}
-    for item in snapshot.deployments:
+    ahead = observed
+    for item in sorted(snapshot.deployments, key=lambda each: (-each.objectives.priority, each.key)):
         if item.key not in refusals:
             settle = functools.partial(memory.settled_s, now=now)
-            decisions[item.key] = _decide(item, observed, plan, settle, catalog=catalog, settings=settings)
+            decided = _decide(item, ahead, plan, settle, catalog=catalog, settings=settings)
+            decisions[item.key] = decided
+            if decided.step is not None:
+                ahead = replace(ahead, snapshot=simulation.applied(ahead.snapshot, decided.step))
 
     # 4. Take the steps, and bring what runs back to its manifests.
     for item in snapshot.deployments:
@@ -173,7 +179,7 @@ def _decide(
         )
         decision = replace(decision, verdict=next(iter(verdicts), None))
         if decision.move is not None:
-            decision = replace(decision, step=rollout.next_step(observed.snapshot, decision.move))
+            decision = replace(decision, step=rollout.next_step(observed.snapshot, decision.move, settings.policy))
     except Exception as error:
         logger.exception("%s: deciding failed", item.key)
         return Decision(refusal=Refusal("InternalError", f"{type(error).__name__}: {error}", is_lasting=False))
@@ -205,6 +211,7 @@ def _views(
             groups=groups,
             move=decision.move,
             held=decision.verdict if decision.move is None else None,
+            setbacks=setbacks(snapshot, inputs[key], settings.policy) if key in inputs else (),
             step=decision.step,
             is_converged=bool(decision.launches) and _is_converged(inputs[key], groups, decision.targets),
             refusal=refusals.get(key),

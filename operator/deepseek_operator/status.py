@@ -9,17 +9,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from deepseek_operator.conditions import conditions
 from deepseek_operator.render.network import endpoint
-from deepseek_operator.view import View, summary, timestamp
+from deepseek_operator.view import View, cut, summary, timestamp
 from deepseek_planner.explain import plan_document
+from deepseek_planner.moves import Hold, Move
+from deepseek_planner.plan import EngineGroup
 from deepseek_planner.rollout import StepKind
 from deepseek_planner.units import MicroUsd, format_usd
 
 MAX_BYTES = 8192
+MAX_GROUPS = 16
+MAX_SETBACKS = 8
+MAX_TEXT = 256
 
 
 def deployment_status(view: View, *, now: datetime) -> dict[str, Any]:
@@ -45,7 +51,13 @@ def deployment_status(view: View, *, now: datetime) -> dict[str, Any]:
     moved = _last_move(view, now=now)
     if moved:
         status["lastMove"] = moved
-    is_done = view.plan is not None and view.plan.is_feasible and view.move is None and view.refusal is None
+    found = _setbacks(view)
+    if found:
+        status["setbacks"] = found
+    # What was edited and would not start is not what runs, however long that waits.
+    shunned = view.held is not None and view.held.waiting is not None and view.held.waiting.hold is Hold.DID_NOT_START
+    is_settled = view.move is None and view.refusal is None and not shunned
+    is_done = view.plan is not None and view.plan.is_feasible and is_settled
     planned = view.generation if is_done and not view.is_paused else previous.get("fleetGeneration")
     if planned is not None:
         status["fleetGeneration"] = planned
@@ -80,11 +92,13 @@ def _last_move(view: View, *, now: datetime) -> Mapping[str, Any] | None:
     move, step = view.move, view.step
     if move is None or step is None or step.kind is StepKind.WAIT:
         return before
-    target = summary([item.placement for item in move.targets], ()) or "nothing"
+    parts = (summary((), _kept(view, move)), summary([item.placement for item in move.targets], ()))
+    target = " + ".join(part for part in parts if part) or "nothing"
+    groups = [{"name": name, "replicas": replicas} for name, replicas in sorted(move.groups.items())][:MAX_GROUPS]
     was_moving = any(
         item["type"] == "Reconciling" and item["status"] == "True" for item in view.previous.get("conditions") or ()
     )
-    if before and was_moving and before.get("to") == target:
+    if before and was_moving and before.get("groups", groups) == groups:
         return before
     saved = move.saves_usd_per_hour
     return {
@@ -92,8 +106,28 @@ def _last_move(view: View, *, now: datetime) -> Mapping[str, Any] | None:
         "from": summary((), view.groups) or "nothing",
         "to": target,
         "reason": str(move.reason),
+        "groups": groups,
         "savedUSDPerHour": format_usd(saved) if saved >= 0 else f"-{format_usd(MicroUsd(-saved))}",
     }
+
+
+def _kept(view: View, move: Move) -> list[EngineGroup]:
+    """The groups that stay though no target names them, with what is left of them."""
+    kept = {item.name: item.replicas for item in move.keeps}
+    return [replace(group, ready=kept[group.name], starting=0) for group in view.groups if group.name in kept]
+
+
+def _setbacks(view: View) -> list[Mapping[str, Any]]:
+    return [
+        {
+            "group": item.group,
+            "shape": item.shape,
+            "pool": item.pool,
+            "at": timestamp(item.at),
+            "message": cut(item.message, MAX_TEXT),
+        }
+        for item in view.setbacks[-MAX_SETBACKS:]
+    ]
 
 
 def _bounded(status: dict[str, Any]) -> dict[str, Any]:

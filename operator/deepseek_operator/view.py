@@ -10,7 +10,7 @@ from typing import Any
 from deepseek_operator.world import Object
 from deepseek_planner.errors import Problem
 from deepseek_planner.moves import Move, Verdict
-from deepseek_planner.plan import DeploymentInput, DeploymentPlan, EngineGroup, Placement
+from deepseek_planner.plan import DeploymentInput, DeploymentPlan, EngineGroup, Placement, Setback
 from deepseek_planner.rollout import Step
 from deepseek_planner.units import MicroUsd
 
@@ -40,6 +40,8 @@ class View:
     move: Move | None = None
     held: Verdict | None = None
     """A move that would be right and waits."""
+    setbacks: tuple[Setback, ...] = ()
+    """What was given up lately because it never became ready."""
     step: Step | None = None
     is_converged: bool = False
     """Whether the fleet is what the plan asks for, with nothing starting or draining."""

@@ -41,6 +41,7 @@ __all__ = [
     "TargetGroup",
     "Targets",
     "Verdict",
+    "Waiting",
     "as_running",
     "moves",
     "verdicts",

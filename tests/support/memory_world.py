@@ -8,7 +8,7 @@ from typing import Any
 from deepseek_operator.errors import OperatorError
 from deepseek_operator.render.names import GROUP_LABEL
 from deepseek_operator.world import Event, Kind, Object
-from support.objects import pod_of
+from support.objects import merged, pod_of
 
 
 class MemoryWorld:
@@ -23,6 +23,10 @@ class MemoryWorld:
         self.measurements: dict[Any, Any] = {}
         self.refuse: dict[tuple[str, str], OperatorError] = {}
         """Errors to raise, by kind and namespace."""
+        self.now = ""
+        """When new pods are made; empty: they do not say."""
+        self.stuck: set[str] = set()
+        """Pods whose manifest has one of these in it never become ready."""
         for item in items:
             self.put(item)
 
@@ -81,12 +85,18 @@ class MemoryWorld:
         wanted = {}
         for group in self.objects(Kind.ENGINE_GROUP):
             for index in range(group["spec"]["replicas"]):
-                pod = pod_of(group, f"{group['metadata']['name']}-{index}", ready=ready)
-                wanted[_key(pod)] = pod
+                pod = pod_of(group, f"{group['metadata']['name']}-{index}", ready=ready and not self._is_stuck(group))
+                before = self._objects.get(_key(pod), pod)["metadata"].get("creationTimestamp") or self.now
+                wanted[_key(pod)] = merged(pod, {"metadata": {"creationTimestamp": before}}) if before else pod
         for pod in self.objects(Kind.POD):
             if GROUP_LABEL in pod["metadata"]["labels"] and _key(pod) not in wanted:
                 del self._objects[_key(pod)]
         self._objects |= wanted
+
+    def _is_stuck(self, group: Object) -> bool:
+        name = group["metadata"]["name"]
+        files = self.get(Kind.CONFIG_MAP, group["metadata"]["namespace"], name) or {}
+        return any(mark in str(group["spec"]) + str(files.get("data")) for mark in self.stuck)
 
     def _may(self, kind: str, namespace: str) -> None:
         if error := self.refuse.get((kind, namespace)):

@@ -163,6 +163,13 @@ class ActualService(Resource):
     time_per_output_token: Percentiles | None = Field(default=None, description="As measured.")
 
 
+class MovedGroup(Resource):
+    """A group of engines that a move is for."""
+
+    name: Label = Field(description="Name of its object.")
+    replicas: Whole | None = Field(default=None, description="How many engines it has when the move is over.")
+
+
 class LastMove(Resource):
     """The last change of what runs."""
 
@@ -173,6 +180,21 @@ class LastMove(Resource):
     saved_usd_per_hour: Short | None = Field(
         default=None, description="Dollars per hour saved; negative: it costs more."
     )
+    groups: Annotated[tuple[MovedGroup, ...], MaxLen(16)] | None = Field(
+        default=None, description="What is left when it is over: while the plan names the same, the move goes on."
+    )
+
+    map_keys: ClassVar[dict[str, tuple[str, ...]]] = {"groups": ("name",)}
+
+
+class SetbackStatus(Resource):
+    """Engines that were given up because none of them became ready."""
+
+    group: Label = Field(description="Name of their group.")
+    shape: Label | None = Field(default=None, description="Name of the shape.")
+    pool: Annotated[str, MaxLen(253)] | None = Field(default=None, description="Where they were.")
+    at: datetime | None = Field(default=None, description="When they were given up.")
+    message: Text = Field(default="", description="Why, as far as it is known.")
 
 
 class DeepSeekDeploymentStatus(Resource):
@@ -193,8 +215,11 @@ class DeepSeekDeploymentStatus(Resource):
     )
     actual: ActualService | None = Field(default=None, description="What was measured.")
     last_move: LastMove | None = Field(default=None, description="The last change of what runs.")
+    setbacks: Annotated[tuple[SetbackStatus, ...], MaxLen(8)] | None = Field(
+        default=None, description="Engines that never became ready: for a while nothing is started there again."
+    )
 
-    map_keys: ClassVar[dict[str, tuple[str, ...]]] = {"conditions": ("type",)}
+    map_keys: ClassVar[dict[str, tuple[str, ...]]] = {"conditions": ("type",), "setbacks": ("group",)}
 
 
 class PoolPriceStatus(Resource):

@@ -44,6 +44,7 @@ class Loop:
                 now=self.now,
             )
             self.reports.append(report)
+            self.world.now = self.now.strftime("%Y-%m-%dT%H:%M:%SZ")
             self.now += timedelta(seconds=1)
             if controllers:
                 self.world.run_pods()
@@ -297,6 +298,52 @@ async def test_a_failing_engine_is_named_in_the_status():
     assert (ready["status"], ready["reason"]) == ("False", "EngineFailed")
     assert "WeightsMissing: /weights/v3" in ready["message"]
     assert [event.reason for event in it.world.events].count("EngineFailed") == 1
+
+
+async def test_engines_that_never_become_ready_are_given_up_and_not_tried_again_for_a_while():
+    it = loop()
+    await it.turn(4)
+    (old,) = it.groups()
+    it.edit(engine={"extraArgs": ["--seed=1"]})
+    it.world.stuck = {"--seed=1"}
+    await it.turn(3)
+    assert len(it.groups()) == 2
+    it.now += timedelta(seconds=3700)
+    await it.turn()
+    (setback,) = it.status()["setbacks"]
+    assert setback["group"] in it.groups()
+    assert setback["group"] != old
+    assert it.status()["lastMove"]["reason"] == "DidNotStart"
+    it.restart()
+    await it.turn(4)
+    assert list(it.groups()) == [old]
+    assert it.status()["fleetGeneration"] == 1, "what was edited is not what runs"
+    assert it.condition("Reconciling")["reason"] == "DidNotStart"
+    assert "not before 2026-11-22T14:" in it.condition("Reconciling")["message"]
+    assert [event.reason for event in it.world.events].count("GivenUp") == 1
+    ended = [item.outcome for report in it.reports for item in report.ended]
+    assert "RolledBack" in ended
+    writes = len(it.world.writes)
+    await it.turn(5)
+    assert len(it.world.writes) == writes
+    it.now += timedelta(seconds=3600)
+    it.world.stuck = set()
+    await it.turn(10)
+    assert list(it.groups()) == [setback["group"]]
+    assert "setbacks" not in it.status()
+    assert it.status()["fleetGeneration"] == 2
+
+
+async def test_all_deployments_together_stay_within_the_clusters_limit():
+    # Each wants an engine of 0.05 dollars an hour, and the cluster may spend as much.
+    other = merged(deployment("other"), {"metadata": {"uid": "2"}})
+    limited = Settings(policy=Policy(settle_s=0.0, max_usd_per_hour=micro_usd("0.05")))
+    it = loop(other, settings=limited)
+    for _ in range(6):
+        await it.turn()
+        spent = sum(group.usd_per_hour for group in it.reports[-1].snapshot.fleet.groups)
+        assert spent <= micro_usd("0.05")
+    assert len(it.groups()) == 1
 
 
 async def test_less_load_means_fewer_engines_only_when_it_is_measured():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 
 import pytest
 
@@ -34,6 +35,33 @@ def test_a_group_and_its_pods():
     assert found.shape.name == "cpu-bf16-tp1"
     assert (found.pool, str(found.capacity_type)) == ("machines", "Spot")
     assert found.name.endswith(found.launch_hash[:6])
+
+
+def born(item, at, *, ready_at=None):
+    """The item as made at ``at``; for a pod, its Ready condition as of ``ready_at``."""
+    made = merged(item, {"metadata": {"creationTimestamp": f"2026-11-22T{at}:00Z"}})
+    if ready_at is not None:
+        condition = made["status"]["conditions"][1] | {"lastTransitionTime": f"2026-11-22T{ready_at}:00Z"}
+        made["status"]["conditions"] = [made["status"]["conditions"][0], condition]
+    return made
+
+
+def at(text):
+    return datetime.fromisoformat(f"2026-11-22T{text}:00+00:00")
+
+
+def test_since_when_engines_run_and_since_when_they_are_not_ready():
+    made = born(group(replicas=3), "09:00")
+    serves = born(pod_of(made, "a"), "10:00", ready_at="10:05")
+    lost_it = born(pod_of(made, "b", ready=False), "09:30", ready_at="11:00")
+    fresh = born(pod_of(made, "c", ready=False), "11:30")
+    (found,) = read(serves, lost_it, fresh, groups=[made])
+    assert found.starts == (at("09:30"), at("10:00"), at("11:30"))
+    assert found.unready_since == at("11:00"), "an engine that served until then has waited since then"
+    (found,) = read(serves, groups=[made])
+    assert found.unready_since is None
+    (found,) = read(groups=[made])
+    assert found.unready_since == at("09:00"), "a group that gets no pod waits since it was made"
 
 
 def test_pods_outlive_their_group_and_still_count():
