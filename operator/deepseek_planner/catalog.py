@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from deepseek_planner import catalog_check, catalog_rows
-from deepseek_planner.catalog_rows import Calibration, Interruptions
+from deepseek_planner.catalog_rows import Interruptions
 from deepseek_planner.errors import CatalogError
 from deepseek_planner.hardware import Accelerator, CapacityType, InterNode, Offering, Price
 from deepseek_planner.models import ModelSpec
@@ -67,7 +67,6 @@ class Catalog:
         models: tuple[ModelSpec, ...],
         accelerators: tuple[Accelerator, ...],
         instances: tuple[Instance, ...],
-        calibrations: tuple[Calibration, ...],
         interruptions: Interruptions,
     ) -> None:
         self._models = {model.name: model for model in models}
@@ -78,7 +77,6 @@ class Catalog:
         self._instances: dict[str, list[Instance]] = {}
         for instance in instances:
             self._instances.setdefault(instance.instance_type, []).append(instance)
-        self.calibrations = calibrations
         self._interruptions = interruptions
         self._own_prices: tuple[OwnPrice, ...] = ()
         self.price_note = ""
@@ -200,7 +198,6 @@ def parse(
     models: Mapping[str, object],
     accelerators: Mapping[str, object],
     prices: Mapping[str, object],
-    calibrations: Mapping[str, object],
 ) -> Catalog:
     """Tables as TOML gives them -> a checked catalogue; raises CatalogError with every problem."""
     problems: list[str] = []
@@ -208,8 +205,7 @@ def parse(
     accelerator_rows = catalog_rows.accelerators(accelerators, problems)
     interruptions = catalog_rows.interruptions(prices, problems)
     instance_rows = [Instance(**row) for row in catalog_rows.instances(prices, interruptions, problems)]
-    calibration_rows = catalog_rows.calibrations(calibrations, problems)
-    problems += catalog_check.problems(model_rows, accelerator_rows, calibration_rows)
+    problems += catalog_check.problems(model_rows, accelerator_rows)
     names = {accelerator.name for accelerator in accelerator_rows}
     problems += [
         f"prices: {item.instance_type}: accelerator {item.accelerator!r} is not in accelerators.toml"
@@ -218,14 +214,12 @@ def parse(
     ]
     if problems:
         raise CatalogError(tuple(problems))
-    return Catalog(
-        tuple(model_rows), tuple(accelerator_rows), tuple(instance_rows), tuple(calibration_rows), interruptions
-    )
+    return Catalog(tuple(model_rows), tuple(accelerator_rows), tuple(instance_rows), interruptions)
 
 
 @cache
 def load() -> Catalog:
     """The shipped catalogue, read and checked once per process."""
-    names = ("models", "accelerators", "prices", "calibration")
+    names = ("models", "accelerators", "prices")
     tables = [tomllib.loads((DATA / f"{name}.toml").read_text(encoding="utf-8")) for name in names]
     return parse(*tables)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from deepseek_planner.catalog_rows import Calibration
 from deepseek_planner.hardware import Accelerator
 from deepseek_planner.models import CompressedAttention, ModelSpec, Precision
 
@@ -13,16 +12,13 @@ PARAMETER_TOLERANCE = 0.03
 """Published parameter counts are rounded; V4-Pro's 1600 billion by 2 %."""
 
 
-def problems(
-    models: Sequence[ModelSpec], accelerators: Sequence[Accelerator], calibrations: Sequence[Calibration]
-) -> list[str]:
+def problems(models: Sequence[ModelSpec], accelerators: Sequence[Accelerator]) -> list[str]:
     """Every contradiction in the given rows."""
     found = [problem for model in models for problem in _model(model)]
     found += [problem for accelerator in accelerators for problem in _accelerator(accelerator)]
     found += _repeated("models", (model.name for model in models))
     names = [name.lower() for item in accelerators for name in (item.name, *item.aliases)]
     found += _repeated("accelerators (names and aliases)", names)
-    found += _calibrations(calibrations, {item.name for item in accelerators}, {model.family for model in models})
     return found
 
 
@@ -75,17 +71,3 @@ def _accelerator(accelerator: Accelerator) -> Iterator[str]:
         yield f"{where}: bf16 needs compute capability 8.0, this is {capability[0]}.{capability[1]}"
     if capability is not None and capability < (8, 9) and Precision.FP8 in accelerator.flops_per_s:
         yield f"{where}: fp8 arithmetic needs compute capability 8.9, this is {capability[0]}.{capability[1]}"
-
-
-def _calibrations(rows: Sequence[Calibration], accelerators: set[str], families: set[str]) -> Iterator[str]:
-    yield from _repeated("calibrations", (row.name for row in rows))
-    for row in rows:
-        where = f"calibrations: {row.name}"
-        for name in row.accelerators:
-            if name not in accelerators:
-                yield f"{where}: accelerator {name!r} is not in accelerators.toml"
-        for name in (*row.families, *row.also):
-            if name not in families:
-                yield f"{where}: no model is of family {name!r}"
-        if min(row.decode_k, row.prefill_k, row.step_s, row.layer_s, row.mixed_step_s, row.mixed_layer_s) < 0:
-            yield f"{where}: coefficients must not be negative: more work is never faster"

@@ -25,42 +25,6 @@ Row = dict[str, Any]
 Table = Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
-    """Measured correction of the roofline: what a step takes beyond it, for some models on some accelerators.
-
-    A decode step of ``n`` requests takes ``decode_k * roofline + step_s + layer_s * layers + sequence_s * n``;
-    one that also prefills ``m`` tokens ``prefill_k * roofline + mixed_step_s + mixed_layer_s * layers +
-    sequence_s * n + token_s * m``.
-    """
-
-    name: str
-    families: tuple[str, ...]
-    also: tuple[str, ...]
-    """Families that borrow the row: it was measured on another architecture."""
-    accelerators: tuple[str, ...]
-    precisions: tuple[Precision, ...]
-    topologies: tuple[str, ...]
-    """Of the shapes measured: ``tp``, ``ep``, ``dp`` or ``pp``; see :func:`calibration.topology`."""
-    engine: str
-    """Engine and version that was measured: results move by 2x in a year."""
-    decode_k: float
-    prefill_k: float
-    step_s: float
-    layer_s: float
-    mixed_step_s: float
-    mixed_layer_s: float
-    sequence_s: float = 0.0
-    token_s: float = 0.0
-    first_token_s: float = 0.0
-    """Once per request: tokenising, HTTP, detokenising."""
-    points: int
-    """Measured runs behind it."""
-    error_percent: float
-    """Mean absolute error of TPOT on those runs."""
-    source: str
-
-
 @dataclass(frozen=True, slots=True)
 class Interruptions:
     """How often spot nodes are taken back, per node and day, by the band in which their cloud puts them."""
@@ -94,11 +58,6 @@ def models(table: Table, problems: list[str]) -> list[ModelSpec]:
 def accelerators(table: Table, problems: list[str]) -> list[Accelerator]:
     """Rows of ``[[accelerators]]``."""
     return _rows(table, "accelerators", "name", _accelerator, problems)
-
-
-def calibrations(table: Table, problems: list[str]) -> list[Calibration]:
-    """Rows of ``[[calibrations]]``."""
-    return _rows(table, "calibrations", "name", _calibration, problems)
 
 
 def interruptions(table: Table, problems: list[str]) -> Interruptions:
@@ -187,15 +146,6 @@ def _accelerator(raw: Row) -> Accelerator:
         link_bytes_per_s=float(raw["link_gb_per_s"]) * 1e9,
         source=raw["source"],
     )
-
-
-def _calibration(raw: Row) -> Calibration:
-    raw["accelerators"] = tuple(raw["accelerators"])
-    raw["families"] = tuple(raw["families"])
-    raw["also"] = tuple(raw["also"])
-    raw["topologies"] = tuple(raw["topologies"])
-    raw["precisions"] = tuple(Precision(name) for name in raw["precisions"])
-    return Calibration(**raw)
 
 
 def _instance(raw: Mapping[str, Any], region: Mapping[str, Any], sources: Mapping[str, Any]) -> Row:

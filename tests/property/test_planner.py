@@ -7,13 +7,9 @@ from dataclasses import replace
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deepseek_planner.calibration import correction
 from deepseek_planner.digest import canonical_json
-from deepseek_planner.hardware import Accelerator, CapacityType, InterNode, Offering
-from deepseek_planner.models import Precision
-from deepseek_planner.performance import Batch, StepModel, Wires
-from deepseek_planner.plan import Constraints, DeploymentInput, DeploymentPlan, Policy, Shape
-from deepseek_planner.precision import PrecisionChoice
+from deepseek_planner.hardware import CapacityType, Offering
+from deepseek_planner.plan import Constraints, DeploymentInput, DeploymentPlan, Policy
 from deepseek_planner.search import plan
 from deepseek_planner.units import MicroUsd
 from support.planning import CATALOG, demand, deployment, objectives, offering, snapshot
@@ -172,41 +168,3 @@ def test_less_demand_never_costs_more(asked: DeploymentInput, offerings: tuple[O
     if full.is_feasible:
         assert small.is_feasible
         assert small.usd_per_hour <= full.usd_per_hour * 1.005
-
-
-chips = st.sampled_from(
-    [item for item in CATALOG.accelerators if item.compute_capability and item.compute_capability >= (8, 0)]
-)
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    chip=chips,
-    model=st.sampled_from(["deepseek-r1", "deepseek-r1-distill-qwen-32b", "deepseek-v2-lite"]),
-    tensor=st.sampled_from([1, 2, 4, 8]),
-    sequences=st.floats(min_value=0.1, max_value=500),
-    context=st.floats(min_value=1, max_value=100_000),
-    prefill=st.floats(min_value=0, max_value=8192),
-    faster=st.floats(min_value=1.0, max_value=4.0),
-)
-def test_more_bandwidth_arithmetic_or_wire_is_never_slower(
-    chip: Accelerator, model: str, tensor: int, sequences: float, context: float, prefill: float, faster: float
-) -> None:
-    facts = CATALOG.model(model)
-    choice = PrecisionChoice(Precision.INT4, Precision.BF16, "bfloat16")
-    shape = Shape(chip.name, Precision.INT4, tensor, 1, 1, 1, 1)
-
-    def step(accelerator: Accelerator) -> float:
-        return StepModel(
-            model=facts,
-            shape=shape,
-            choice=choice,
-            accelerator=accelerator,
-            wires=Wires(accelerator.intra_node, InterNode.INFINIBAND),
-            correction=correction(CATALOG.calibrations, facts, chip, choice, shape),
-        ).step_s(Batch(sequences, context, prefill, context / 2))
-
-    base = step(chip)
-    assert step(replace(chip, bandwidth_bytes_per_s=chip.bandwidth_bytes_per_s * faster)) <= base
-    assert step(replace(chip, flops_per_s={name: rate * faster for name, rate in chip.flops_per_s.items()})) <= base
-    assert step(replace(chip, link_bytes_per_s=chip.link_bytes_per_s * faster)) <= base

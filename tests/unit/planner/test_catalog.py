@@ -11,7 +11,7 @@ from deepseek_planner.hardware import CapacityType
 from deepseek_planner.models import UNMEASURED, Precision
 from deepseek_planner.units import micro_usd
 
-TABLES = ("models", "accelerators", "prices", "calibration")
+TABLES = ("models", "accelerators", "prices")
 
 
 def tables() -> list[dict[str, Any]]:
@@ -169,7 +169,7 @@ def test_quality_of_a_precision_is_sourced_or_called_unmeasured() -> None:
 
 
 def test_every_contradiction_is_reported_at_once() -> None:
-    models, accelerators, prices, calibration = tables()
+    models, accelerators, prices = tables()
     models["models"][0]["source"] = " "
     models["models"][1]["total_parameters"] = 100e9
     models["models"][2]["checkpoints"] = ["int4", "fp4"]
@@ -180,10 +180,9 @@ def test_every_contradiction_is_reported_at_once() -> None:
     prices["regions"][0]["instances"][0]["source"] = "hearsay"
     prices["regions"][0]["instances"][1]["accelerator"] = "tpu"
     prices["regions"][0]["instances"][2]["interruption"] = "often"
-    calibration["calibrations"][0]["layer_s"] = -1.0
 
     with pytest.raises(CatalogError) as caught:
-        catalog.parse(models, accelerators, prices, calibration)
+        catalog.parse(models, accelerators, prices)
 
     text = "\n".join(caught.value.problems)
     for expected in (
@@ -197,17 +196,16 @@ def test_every_contradiction_is_reported_at_once() -> None:
         "source 'hearsay' is not in [sources]",
         "accelerator 'tpu' is not in accelerators.toml",
         "interruption 'often' is not in [interruptions] per_node_day",
-        "coefficients must not be negative",
     ):
         assert expected in text
 
 
 def test_a_price_list_without_interruptions_is_refused() -> None:
-    models, accelerators, prices, calibration = tables()
+    models, accelerators, prices = tables()
     del prices["interruptions"]
 
     with pytest.raises(CatalogError, match=r"prices: \[interruptions\]"):
-        catalog.parse(models, accelerators, prices, calibration)
+        catalog.parse(models, accelerators, prices)
 
 
 @pytest.mark.parametrize("table", ["models", "accelerators"])
