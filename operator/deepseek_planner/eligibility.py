@@ -1,11 +1,13 @@
-"""Which pools a deployment may use at all: its own limits, the pool's, and whether there is a price."""
+"""Which pools a deployment may use at all: its own limits, the pool's, whether there is a price, and what was tried."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from deepseek_planner.forecast import horizon, planned_requests_per_min
 from deepseek_planner.hardware import CapacityType, Offering
-from deepseek_planner.plan import DeploymentInput, Rejection, RejectionReason
+from deepseek_planner.plan import DeploymentInput, Policy, Rejection, RejectionReason, Setback, Shape, Snapshot
+from deepseek_planner.setbacks import setbacks, shuns
 
 
 def usable(offerings: Iterable[Offering], deployment: DeploymentInput) -> tuple[list[Offering], list[Rejection]]:
@@ -19,6 +21,35 @@ def usable(offerings: Iterable[Offering], deployment: DeploymentInput) -> tuple[
         else:
             reason, message = refusal
             rejections.append(Rejection(offering.pool, reason, message, accelerator=offering.accelerator))
+    return found, rejections
+
+
+def planned_rate(offerings: Iterable[Offering], deployment: DeploymentInput, policy: Policy) -> tuple[float, str]:
+    """Requests per minute to plan for until engines on any pool it may use could serve, and where they come from."""
+    may_serve, _ = usable(offerings, deployment)
+    return planned_requests_per_min(deployment.demand, deployment.measured, horizon(may_serve, policy))
+
+
+def tried(snapshot: Snapshot, deployment: DeploymentInput, policy: Policy) -> tuple[Setback, ...]:
+    """Where engines were given up. After an edit it is the edit that is doubted, not the place."""
+    is_edited = deployment.generation != deployment.planned_generation
+    return () if is_edited else setbacks(snapshot, deployment, policy)
+
+
+def startable(
+    offerings: Iterable[Offering], shape: Shape, known: Iterable[Setback]
+) -> tuple[list[Offering], list[Rejection]]:
+    """Offerings on which engines of the shape were not given up lately, and why not on the others."""
+    found: list[Offering] = []
+    rejections: list[Rejection] = []
+    for offering in offerings:
+        setback = shuns(known, shape, offering.pool)
+        if setback is None:
+            found.append(offering)
+        else:
+            text = f"given up on {offering.pool} at {setback.at:%H:%M} UTC: {setback.message}"[:256]
+            reason = RejectionReason.DID_NOT_START
+            rejections.append(Rejection(shape.name, reason, text, accelerator=offering.accelerator))
     return found, rejections
 
 
