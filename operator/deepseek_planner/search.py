@@ -15,7 +15,6 @@ from deepseek_planner.candidates import Bought, Load, Weighed, candidates
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.digest import digest
 from deepseek_planner.fleets import Fleet, Market, fleets, over_budget, placements, served_requests_per_min
-from deepseek_planner.forecast import planned_requests_per_min
 from deepseek_planner.hardware import CapacityType, Offering
 from deepseek_planner.options import Gate, Option, Request, Wiring, request, weigh
 from deepseek_planner.plan import (
@@ -88,7 +87,7 @@ def _keep(world: World, groups: Iterable[EngineGroup]) -> None:
 
 
 def _deployment(world: World, deployment: DeploymentInput) -> DeploymentPlan:
-    rate, source = planned_requests_per_min(deployment.demand, deployment.measured)
+    rate, source = eligibility.planned_rate(world.offerings, deployment, world.market.policy)
     outcome = find(world, deployment)
     base = DeploymentPlan(
         key=deployment.key,
@@ -149,9 +148,10 @@ def _best(outcome: Outcome) -> tuple[MicroUsd, MicroUsd, int] | None:
 
 def find(world: World, deployment: DeploymentInput) -> Outcome:
     """Every feasible fleet under the deployment's limits, best first, and why the others are not."""
-    rate, source = planned_requests_per_min(deployment.demand, deployment.measured)
+    rate, source = eligibility.planned_rate(world.offerings, deployment, world.market.policy)
     asked = request(deployment, world.catalog, is_measured=source == "measured")
     usable, rejections = eligibility.usable(world.offerings, deployment)
+    tried = eligibility.tried(world.market.snapshot, deployment, world.market.policy)
     by_wiring: dict[Wiring, list[Offering]] = {}
     for offering in usable:
         wiring = Wiring(offering.accelerator, offering.gpus_per_node, offering.intra_node, offering.inter_node)
@@ -167,7 +167,11 @@ def find(world: World, deployment: DeploymentInput) -> Outcome:
         priced = [(_priced(item, shape, offerings), shape) for item, shape in refused]
         rejections += [item for item, _ in priced]
         for option in found:
-            outcomes = list(fleets(world.market, asked, option, offerings, rate))
+            startable, given_up = eligibility.startable(offerings, option.shape, tried)
+            rejections += [_priced(item, option.shape, offerings) for item in given_up]
+            if not startable:
+                continue
+            outcomes = list(fleets(world.market, asked, option, startable, rate))
             works = [item for item in outcomes if isinstance(item, Fleet)]
             refusals = [_priced(item, option.shape, offerings) for item in outcomes if isinstance(item, Rejection)]
             feasible += works
