@@ -58,13 +58,24 @@ class Weighed:
 def candidates(
     weighed: Iterable[Weighed], load: Load, chosen: Sequence[Placement], *, model: str
 ) -> tuple[Candidate, ...]:
-    """All alternatives: those that serve by price, then the refused, furthest first.
+    """All alternatives, each shape once: those that serve by price, then the refused, furthest first.
 
     ``model`` is the deployment's own, which a placement without one serves.
     """
     marked = {(item.model or model, item.shape) for item in chosen}
-    found = [_candidate(item, load, is_chosen=(item.model.name, item.shape) in marked) for item in weighed]
+    best: dict[tuple[str, Shape], Weighed] = {}
+    for item in weighed:
+        key = (item.model.name, item.shape)
+        if key not in best or _merit(item) > _merit(best[key]):
+            best[key] = item
+    found = [_candidate(item, load, is_chosen=key in marked) for key, item in best.items()]
     return tuple(sorted(found, key=_order))
+
+
+def _merit(weighed: Weighed) -> tuple[bool, bool, int]:
+    """What is kept of a shape that nodes of several kinds offer: it serves, its service is known, it is cheap."""
+    dollars = sum(part.expected_usd_per_hour for part in weighed.bought)
+    return weighed.rejection is None, weighed.prediction is not None, -dollars
 
 
 def _order(candidate: Candidate) -> tuple[object, ...]:

@@ -16,7 +16,8 @@ from deepseek_planner.catalog import Catalog
 from deepseek_planner.digest import digest
 from deepseek_planner.fleets import Fleet, Market, fleets, over_budget, placements, served_requests_per_min
 from deepseek_planner.hardware import CapacityType, Offering
-from deepseek_planner.options import Gate, Option, Request, Wiring, request, weigh
+from deepseek_planner.models import ModelSpec
+from deepseek_planner.options import Gate, Option, Wiring, request, weigh
 from deepseek_planner.plan import (
     Alternative,
     DeploymentInput,
@@ -42,7 +43,7 @@ class Outcome:
     """Feasible ones, best first."""
     rejections: tuple[Rejection, ...]
     weighed: tuple[Weighed, ...]
-    """Every shape once, where alternatives are explained."""
+    """Every shape on every kind of node, where alternatives are explained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,8 @@ def find(world: World, deployment: DeploymentInput) -> Outcome:
         wiring = Wiring(offering.accelerator, offering.gpus_per_node, offering.intra_node, offering.inter_node)
         by_wiring.setdefault(wiring, []).append(offering)
     feasible: list[Fleet] = []
-    weighed: dict[Shape, Weighed] = {}
+    weighed: list[Weighed] = []
+    models = {each.variant: each.model for each in (asked, *asked.variants)}
     places = [
         (wiring, _gate(deployment, [item for item in usable if item.accelerator == wiring.accelerator]))
         for wiring in by_wiring
@@ -177,30 +179,18 @@ def find(world: World, deployment: DeploymentInput) -> Outcome:
             feasible += works
             rejections += refusals
             if world.explains:
-                _note(weighed, _weighed(world, asked, option, offerings, rate, works=works, refusals=refusals))
+                model = models[option.model]
+                weighed.append(_weighed(world, model, option, offerings, rate, works=works, refusals=refusals))
         if world.explains:
-            for item, shape in priced:
-                if shape is not None:
-                    _note(weighed, Weighed(asked.model, shape, (), None, item))
+            named = [(models[item.name.rpartition("/")[0]], shape, item) for item, shape in priced if shape is not None]
+            weighed += [Weighed(model, shape, (), None, item) for model, shape, item in named]
     ordered = sorted(feasible, key=lambda fleet: fleet.order)
-    return Outcome(tuple(ordered), tuple(_distinct(rejections)), tuple(weighed.values()))
-
-
-def _note(weighed: dict[Shape, Weighed], new: Weighed) -> None:
-    """Keep the best that is known of a shape: pools of other nodes offer it again."""
-    old = weighed.get(new.shape)
-    if old is None or _merit(new) > _merit(old):
-        weighed[new.shape] = new
-
-
-def _merit(weighed: Weighed) -> tuple[bool, bool, int]:
-    dollars = sum(part.expected_usd_per_hour for part in weighed.bought)
-    return weighed.rejection is None, weighed.prediction is not None, -dollars
+    return Outcome(tuple(ordered), tuple(_distinct(rejections)), tuple(weighed))
 
 
 def _weighed(
     world: World,
-    asked: Request,
+    model: ModelSpec,
     option: Option,
     offerings: list[Offering],
     rate: float,
@@ -213,7 +203,7 @@ def _weighed(
         whole = max(1, math.ceil(rate / 60 / option.capacity.rate_per_s - 1e-9))
         hourly = MicroUsd(whole * min(cost.usd_per_replica_hour(item, option.shape) for item in offerings))
         would = Bought("", None, whole, hourly, hourly)
-        return Weighed(asked.model, option.shape, (would,), option.prediction(rate / 60, replicas=whole), refusals[0])
+        return Weighed(model, option.shape, (would,), option.prediction(rate / 60, replicas=whole), refusals[0])
     best = min(works, key=lambda fleet: fleet.order)
     start = world.market.policy.engine_start_s
     bought = []
@@ -222,7 +212,7 @@ def _weighed(
         overhead = cost.spot_overhead(offering, option.shape, engine_start_s=start)
         expected = cost.expected_usd_per_hour(hourly, overhead)
         bought.append(Bought(offering.pool, offering.capacity_type, count, hourly, expected))
-    return Weighed(asked.model, option.shape, tuple(bought), option.prediction(rate / 60, replicas=best.replicas), None)
+    return Weighed(model, option.shape, tuple(bought), option.prediction(rate / 60, replicas=best.replicas), None)
 
 
 def _gate(deployment: DeploymentInput, offerings: list[Offering]) -> Gate:

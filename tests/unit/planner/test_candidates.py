@@ -104,6 +104,19 @@ def test_what_serves_comes_first_by_price_then_the_refused_furthest_first() -> N
     assert found == candidates([weighed(), late, dear, early], LOAD, (), model=MODEL.name)
 
 
+def test_of_one_shape_on_several_kinds_of_nodes_the_best_is_kept() -> None:
+    cheap, dear = weighed("30", "31"), weighed("50", "51")
+    refused = weighed("10", rejection=Rejection("h200", RejectionReason.NOT_ENOUGH_NODES, "few"))
+    other = replace(cheap, model=CATALOG.model("deepseek-r1"))
+
+    found = candidates([dear, refused, cheap, other], LOAD, (), model=MODEL.name)
+
+    assert [(item.model, item.usd_per_hour, item.rejection) for item in found] == [
+        ("deepseek-r1", micro_usd("30"), None),
+        ("deepseek-v3", micro_usd("30"), None),
+    ]
+
+
 POOLS = (
     offering("h100", "55.04"),
     offering("h200", "63.296"),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
+from deepseek_operator.cli.page.gauge import gauge
 from deepseek_operator.cli.page.markup import Child, Markup, tag
 from deepseek_operator.cli.page.report import Report
 from deepseek_operator.cli.page.tables import Column, Row, table
 from deepseek_operator.cli.page.words import capacity, compared, dollars, prompts, request
 from deepseek_operator.cli.screens import latency, limit, shortage, spaced
-from deepseek_planner.demand import LatencyTarget
-from deepseek_planner.hardware import CapacityType
+from deepseek_planner.explain import percent, uses_spot
 from deepseek_planner.plan import Placement
 
 
@@ -21,6 +22,7 @@ def chosen(report: Report) -> Iterator[Markup]:
     yield tag("p", " ".join(request(asked)))
     yield from _notes(report)
     if not planned.is_feasible:
+        yield from _warnings(report)
         return
     yield tag(
         "p",
@@ -31,7 +33,8 @@ def chosen(report: Report) -> Iterator[Markup]:
         class_="price",
     )
     yield tag("p", _next_best(report), class_="soft")
-    yield tag("dl", [_tile(*tile) for tile in _tiles(report)], class_="tiles")
+    yield from _warnings(report)
+    yield tag("dl", [_tile(tile) for tile in _tiles(report)], class_="tiles")
     yield from _placements(report)
 
 
@@ -43,8 +46,10 @@ def _notes(report: Report) -> Iterator[Markup]:
         yield tag("p", tag("strong", "No plan is feasible. "), text, class_="note bad")
     if planned.shortage is not None:
         yield tag("p", tag("strong", "Short: "), f"{shortage(planned.shortage, report.priorities)}.", class_="note bad")
-    for warning in planned.warnings:
-        yield tag("p", warning, class_="note")
+
+
+def _warnings(report: Report) -> list[Markup]:
+    return [tag("p", tag("strong", "Beware: "), f"{warning}.", class_="note") for warning in report.planned.warnings]
 
 
 def _next_best(report: Report) -> str:
@@ -56,43 +61,60 @@ def _next_best(report: Report) -> str:
     return f"Next best: {best.name}, {capacity(best.capacity_type)}, for {dollars(best.usd_per_hour)} an hour ({more})."
 
 
-def _tile(name: str, value: str, detail: str) -> Markup:
-    return tag("div", tag("dt", name), tag("dd", value, tag("small", detail)))
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A number that matters, what it is compared with, and how much of that it takes."""
+
+    name: str
+    value: str
+    detail: str
+    used: float | None = None
+    margin: float = 0.0
 
 
-def _tiles(report: Report) -> Iterator[tuple[str, str, str]]:
+def _tile(tile: Tile) -> Markup:
+    picture = None if tile.used is None else gauge(tile.used, tile.margin)
+    return tag("div", tag("dt", tile.name), tag("dd", tile.value, picture, tag("small", tile.detail)))
+
+
+def _tiles(report: Report) -> Iterator[Tile]:
     asked, planned = report.asked, report.planned
     prediction, objectives = planned.prediction, asked.objectives
     assert prediction is not None
-    yield (
-        f"First token, p{prediction.time_to_first_token_percentile}",
-        latency(prediction.time_to_first_token_s),
-        _target(objectives.time_to_first_token),
+    for name, percentile, seconds, target in (
+        (
+            "First token",
+            prediction.time_to_first_token_percentile,
+            prediction.time_to_first_token_s,
+            objectives.time_to_first_token,
+        ),
+        (
+            "Each further token",
+            prediction.time_per_output_token_percentile,
+            prediction.time_per_output_token_s,
+            objectives.time_per_output_token,
+        ),
+    ):
+        used = seconds / target.limit_s if target else None
+        detail = f"target {latency(target.limit_s)}" if target else "no target"
+        yield Tile(
+            f"{name}, p{percentile}", latency(seconds), detail, used, (used or 0.0) * prediction.margin_percent / 100
+        )
+    yield Tile(
+        "Margin", f"{prediction.margin_percent} %", f"kept off the targets: {spaced(str(prediction.confidence))}"
     )
-    yield (
-        f"Each further token, p{prediction.time_per_output_token_percentile}",
-        latency(prediction.time_per_output_token_s),
-        _target(objectives.time_per_output_token),
-    )
-    margin = f"kept off the targets: {spaced(str(prediction.confidence))}"
-    yield "Margin", f"{prediction.margin_percent} %", margin
     rate = f"of {prediction.capacity_requests_per_min:,.0f} requests a minute within the targets"
-    yield "Planned load", f"{prediction.utilization_percent:.0f} %", rate
-    yield (
-        "Budget",
-        f"{100 * planned.usd_per_hour / max(1, objectives.max_usd_per_hour):.0f} %",
-        (f"of ${limit(objectives.max_usd_per_hour)} an hour"),
-    )
+    yield Tile("Planned load", f"{prediction.utilization_percent:.0f} %", rate, prediction.utilization_percent / 100)
+    spent = planned.usd_per_hour / max(1, objectives.max_usd_per_hour)
+    yield Tile("Budget", f"{100 * spent:.0f} %", f"of ${limit(objectives.max_usd_per_hour)} an hour", spent)
+    if not uses_spot(planned):
+        return
     if planned.availability_percent is not None:
-        asked_for = f"of moments carry the planned load; {objectives.availability_percent:g} % asked"
-        yield "Availability", f"{planned.availability_percent:.4g} %", asked_for
-    expected = planned.expected_usd_per_hour
-    if expected is not None and any(item.capacity_type is CapacityType.SPOT for item in planned.placements):
-        yield "With interruptions", f"{dollars(expected)}/h", "lost work and restarts of spot nodes included"
-
-
-def _target(target: LatencyTarget | None) -> str:
-    return f"target {latency(target.limit_s)}" if target else "no target"
+        detail = f"of moments carry the planned load; {objectives.availability_percent:g} % asked"
+        yield Tile("Availability", f"{percent(planned.availability_percent)} %", detail)
+    if planned.expected_usd_per_hour is not None:
+        detail = "lost work and restarts of spot nodes included"
+        yield Tile("With interruptions", f"{dollars(planned.expected_usd_per_hour)}/h", detail)
 
 
 def _placements(report: Report) -> Iterator[Markup]:
@@ -112,7 +134,7 @@ def _placements(report: Report) -> Iterator[Markup]:
     ]
 
     def cells(item: Placement) -> Iterator[Child]:
-        yield f"{item.share_percent} %"
+        yield f"{item.share_percent} %", gauge(item.share_percent / 100)
         yield tag("code", f"{item.replicas} x {item.shape.name}")
         if has_models:
             yield item.model or report.asked.model

@@ -65,6 +65,11 @@ figcaption{font-size:.875rem;color:var(--soft);margin-top:.5rem;max-width:65ch}
 .key{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;list-style:none;padding:0;margin:.5rem 0;font-size:.875rem}
 .key svg{width:1.125rem;height:1rem;vertical-align:-.1875rem;margin-right:.375rem;overflow:visible}
 .key .wide svg{width:1.75rem}
+.gauge{display:block;margin:.375rem 0 .25rem}
+th .gauge{width:4.5rem}
+.track{fill:var(--rule)}
+.filled{fill:var(--chosen)}
+.kept{fill:var(--idle)}
 @media print{details>*{display:block}main,header.top{max-width:none}}
 """
 
