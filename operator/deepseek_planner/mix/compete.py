@@ -1,46 +1,157 @@
-"""Asks that do not all get what they would take alone: who gets what."""
+"""Asks that do not all get what they would take alone: who gets what.
+
+Where few fleets are possible they are all listed, and the integer program over them is the whole truth. Where many
+are, column generation finds those that matter and proves how good they are; asks whose fleet the linear program
+leaves no doubt about keep it, and the integer program decides on the others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from deepseek_planner.mix import master
 from deepseek_planner.mix.asks import CONTENT, Seeker
+from deepseek_planner.mix.generate import Aim, Generated, Generator
 from deepseek_planner.mix.lattice import Column, column, plain_prices
+from deepseek_planner.mix.master import Choice, Want
 from deepseek_planner.mix.world import World
 from deepseek_planner.units import MICRO_PER_USD
 
-MOST_COLUMNS = 2000
+MOST_LISTED = 400
+"""Fleets of one ask at one level that are listed; beyond, they are generated."""
+MOST_TOGETHER = 3000
+LIST_NODES = 20_000
+
+DOUBTS = (100, 250)
+"""Asks that the integer program decides on: first so many, then more where that was not good enough."""
+GOOD_ENOUGH = 0.003
+"""Share of the cost above the bound at which no more is tried."""
+
+DOLLARS = Aim(1.0)
+NOTHING_MISSING = 1e-6
 
 
-def compete(world: World, best: Mapping[int, Column]) -> tuple[dict[int, Column], int]:
+@dataclass(frozen=True, slots=True)
+class Result:
     """A fleet by ask, and expected dollars that nothing which serves as much costs less than."""
+
+    chosen: Mapping[int, Column]
+    lower: int
+
+
+def compete(world: World, best: Mapping[int, Column]) -> Result:
+    """``best`` holds the fleet of each ask that can be served whole, alone."""
     seekers = [world.seekers[number] for number in sorted(best)]
-    columns = [item for seeker in seekers for item in every(world, seeker, [world.tops[seeker.number]])]
-    everyone = _everyone(seekers)
-    choice = master.choose(world, columns, everyone, master.expected)
-    wants = everyone
+    tops = [[world.tops[item.number]] for item in seekers]
+    everything = [range(1, top + 1) for (top,) in tops]
+    wants = _everyone(seekers)
+    listed = every(world, seekers, tops)
+    if listed is None:
+        return _generated(world, seekers, wants, best)
+    choice = master.choose(world, listed, wants, master.expected)
     if choice is None:
-        columns = [item for seeker in seekers for item in every(world, seeker, range(1, world.tops[seeker.number] + 1))]
-        wants = master.serve(world, columns)
-        choice = master.choose(world, columns, wants, master.expected)
-    assert choice is not None
-    choice = master.settle(world, columns, wants, choice)
-    lower = round(choice.bound * MICRO_PER_USD)
-    return {item.seeker: item for item in choice.columns}, lower
+        listed = every(world, seekers, everything)
+        if listed is None:
+            return _generated(world, seekers, wants, best)
+        wants = master.serve(world, listed)
+        choice = master.choose(world, listed, wants, master.expected)
+        assert choice is not None, "what was served in a stage can be served still"
+    return _result(master.settle(world, listed, wants, choice), choice.bound)
 
 
-def _everyone(seekers: Iterable[Seeker]) -> list[master.Want]:
+def _result(choice: Choice, bound: float) -> Result:
+    cost = sum(item.expected for item in choice.columns)
+    # A bound that is closer than a micro-dollar is reached: dollars are whole numbers of these.
+    lower = cost if bound * MICRO_PER_USD > cost - 1 else int(bound * MICRO_PER_USD)
+    return Result({item.seeker: item for item in choice.columns}, max(0, lower))
+
+
+def _everyone(seekers: Iterable[Seeker]) -> list[Want]:
     by_priority: dict[int, int] = {}
     for item in seekers:
         by_priority[item.ask.priority] = by_priority.get(item.ask.priority, 0) + 1
-    return [master.Want(priority, CONTENT, count) for priority, count in sorted(by_priority.items())]
+    return [Want(priority, CONTENT, by_priority[priority]) for priority in sorted(by_priority, reverse=True)]
 
 
-def every(world: World, seeker: Seeker, levels: Iterable[int]) -> list[Column]:
-    """All fleets worth having."""
+def every(world: World, seekers: Sequence[Seeker], levels: Sequence[Iterable[int]]) -> list[Column] | None:
+    """All fleets worth having; None where they are too many."""
     found: list[Column] = []
-    for level in levels:
-        for _, counts in world.walk(seeker, level, plain_prices(seeker), most_nodes=10**6):
-            found.append(column(seeker, level, counts))
+    for item, wanted in zip(seekers, levels, strict=True):
+        for level in wanted:
+            walk = world.walk(item, level, plain_prices(item), most_nodes=LIST_NODES)
+            for count, (_, counts) in enumerate(walk):
+                if count >= MOST_LISTED or len(found) >= MOST_TOGETHER:
+                    return None
+                found.append(column(item, level, counts))
+            if not walk.is_complete:
+                return None
     return found
+
+
+def _generated(world: World, seekers: Sequence[Seeker], wants: Sequence[Want], best: Mapping[int, Column]) -> Result:
+    tops = [[world.tops[item.number]] for item in seekers]
+    generated = _generate(world, seekers, tops, wants, seeds=list(best.values()))
+    if generated.missing <= NOTHING_MISSING:
+        choice = _decide(world, generated, wants)
+        if choice is not None:
+            return _result(choice, generated.bound)
+    return _short(world, seekers, generated.columns)
+
+
+def _generate(
+    world: World,
+    seekers: Sequence[Seeker],
+    levels: Sequence[Sequence[int]],
+    wants: Sequence[Want],
+    *,
+    aim: Aim = DOLLARS,
+    seeds: Sequence[Column],
+) -> Generated:
+    # Dearer than any fleet, so that what is wanted stays unserved only where it must.
+    penalty = 100.0 + 20 * max((item.expected for item in seeds), default=0) / MICRO_PER_USD
+    return Generator(world, [item.number for item in seekers], levels, wants, aim, penalty=penalty).run(seeds)
+
+
+def _decide(world: World, generated: Generated, wants: Sequence[Want]) -> Choice | None:
+    """The best choice found; more asks are decided on where the first ones leave too much above the bound."""
+    best: Choice | None = None
+    for most in DOUBTS:
+        columns = generated.doubtful(most)
+        found = master.choose(world, columns, wants, master.expected)
+        if found is not None and (best is None or found.objective < best.objective):
+            best = found
+        if best is not None and best.objective - generated.bound <= GOOD_ENOUGH * best.objective:
+            break
+    return best
+
+
+def _short(world: World, seekers: Sequence[Seeker], seeds: Sequence[Column]) -> Result:
+    """Service first, stage by stage, as far as the linear program says it goes; then dollars for as much service."""
+    levels = [range(1, world.tops[item.number] + 1) for item in seekers]
+    wants: list[Want] = []
+    columns = seeds
+    for everyone in _everyone(seekers):
+        for rank in (CONTENT, *range(1, CONTENT)):
+            want = Want(everyone.priority, rank, 0)
+
+            def reward(number: int, level: int, want: Want = want) -> float:
+                return float(master.is_wanted(world, number, level, want))
+
+            generated = _generate(world, seekers, levels, wants, aim=Aim(0.0, reward), seeds=columns)
+            columns = generated.columns
+            count = min(everyone.count, int(-generated.value + NOTHING_MISSING))
+            wants.append(Want(everyone.priority, rank, count))
+            if rank == CONTENT and count == everyone.count:
+                break
+            if rank == CONTENT:
+                wants.pop()
+    generated = _generate(world, seekers, levels, wants, seeds=columns)
+    doubtful = generated.doubtful(DOUBTS[-1])
+    reached = master.serve(world, doubtful)
+    first = master.choose(world, doubtful, reached, master.expected)
+    assert first is not None, "what was served in a stage can be served still"
+    generated = _generate(world, seekers, levels, reached, seeds=generated.columns)
+    second = _decide(world, generated, reached)
+    choice = first if second is None or first.objective <= second.objective else second
+    return _result(choice, generated.bound)

@@ -67,16 +67,18 @@ def program(
         built.row(dollars, -INFINITE, world.budget / MICRO_PER_USD)
     for want in wants:
         built.row(
-            [(index, 1.0) for index, item in enumerate(columns) if counts(world, item, want)], want.count, INFINITE
+            [(index, 1.0) for index, item in enumerate(columns) if is_wanted(world, item.seeker, item.level, want)],
+            want.count,
+            INFINITE,
         )
     for capped, most in caps:
         built.row([(index, capped(item)) for index, item in enumerate(columns)], -INFINITE, most)
     return built
 
 
-def counts(world: World, item: Column, want: Want) -> bool:
-    """Whether the column is one of those wanted."""
-    return world.seekers[item.seeker].ask.priority == want.priority and world.rank(item) >= want.rank
+def is_wanted(world: World, number: int, level: int, want: Want) -> bool:
+    """Whether an ask served at the level is one of those wanted."""
+    return world.seekers[number].ask.priority == want.priority and world.rank(number, level) >= want.rank
 
 
 def choose(
@@ -105,10 +107,17 @@ def serve(world: World, columns: Sequence[Column]) -> list[Want]:
             continue
         for rank in range(1, CONTENT + 1):
             want = Want(priority, rank, 0)
-            found = choose(world, columns, wants, lambda item, want=want: -float(counts(world, item, want)))  # type: ignore[misc]
+            found = choose(world, columns, wants, _service(world, want))
             assert found is not None, "what was served in the stage before can be served still"
-            wants.append(Want(priority, rank, sum(counts(world, item, want) for item in found.columns)))
+            wants.append(
+                Want(priority, rank, sum(is_wanted(world, item.seeker, item.level, want) for item in found.columns))
+            )
     return wants
+
+
+def _service(world: World, want: Want) -> Value:
+    """Minimised, it makes those wanted as many as can be."""
+    return lambda item: -float(is_wanted(world, item.seeker, item.level, want))
 
 
 def settle(world: World, columns: Sequence[Column], wants: Sequence[Want], choice: Choice) -> Choice:

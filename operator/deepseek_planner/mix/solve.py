@@ -24,5 +24,5 @@ def solve(problem: Problem) -> Solution:
         return solution(world, best, best, sum(item.bound for item in found.values() if item is not None))
     from deepseek_planner.mix.compete import compete  # noqa: PLC0415
 
-    chosen, lower = compete(world, best)
-    return solution(world, chosen, best, lower)
+    found_together = compete(world, best)
+    return solution(world, found_together.chosen, best, found_together.lower)

@@ -59,9 +59,9 @@ class World:
         """Fleets of an ask under prices, cheapest first."""
         return Walk(item, level, prices, self.rows, self.spreads[item.number], most_nodes=most_nodes)
 
-    def rank(self, found: Column) -> int:
-        """Its level of service; what an ask gets at best alone counts as all that it can want."""
-        return CONTENT if found.level >= self.tops[found.seeker] else found.level
+    def rank(self, number: int, level: int) -> int:
+        """The level of an ask's service; what it gets at best alone counts as all that it can want."""
+        return CONTENT if level >= self.tops[number] else level
 
     def fits(self, columns: Iterable[Column]) -> bool:
         """Whether the pools and the cluster's budget hold them all."""

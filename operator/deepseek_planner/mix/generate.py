@@ -1,0 +1,134 @@
+"""Column generation: fleets worth considering, found under the prices at which asks compete, and a proven bound.
+
+Each round the linear program over the fleets known so far prices pools, budget and service; under these every ask
+names its cheapest fleet. What the asks pay at least, less what the pools are worth, is a bound from below on every
+plan (Lagrange), whatever fleets are known; where no ask can do better it meets the linear program's value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from deepseek_planner.mix.lattice import Column
+from deepseek_planner.mix.master import Want, is_wanted
+from deepseek_planner.mix.pricing import Desk, Duals, Offered
+from deepseek_planner.mix.relaxation import Relaxation
+from deepseek_planner.mix.world import World
+from deepseek_planner.units import MICRO_PER_USD
+
+MOST_ROUNDS = 80
+CLOSE = 1e-5
+"""Share of the value that the bound may miss when the rounds end."""
+WHOLE = 1e-6
+SMOOTHING = 0.5
+"""How far prices stay where the best bound was: they swing less, and fewer rounds do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What is minimised: expected dollars, or, at 0 of them, less what is served."""
+
+    expected: float
+    reward: Callable[[int, int], float] = lambda _number, _level: 0.0
+    """Of an ask served at a level."""
+
+    def value(self, item: Column) -> float:
+        """Dollars of a column."""
+        return self.expected * item.expected / MICRO_PER_USD - self.reward(item.seeker, item.level)
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """Columns that any good plan can be made of, the linear program's value, and the bound."""
+
+    columns: tuple[Column, ...]
+    value: float
+    bound: float
+    missing: float
+    """How many of those wanted are not served, in parts of fleets."""
+    amounts: tuple[float, ...]
+    """Of each column, in the linear program."""
+    losses: tuple[float, ...]
+    """Dollars by which each column is worse than its ask's best, at the linear program's prices."""
+
+    def doubtful(self, most: int) -> list[Column]:
+        """All columns of so many asks whose choice is closest, and of the others the one that is taken."""
+        second: dict[int, list[float]] = {}
+        taken: dict[int, float] = {}
+        for item, amount, loss in zip(self.columns, self.amounts, self.losses, strict=True):
+            second.setdefault(item.seeker, []).append(loss)
+            taken[item.seeker] = max(taken.get(item.seeker, 0.0), amount)
+        doubt = {
+            number: (min(taken[number], 1 - WHOLE), sorted(losses)[1:2], number) for number, losses in second.items()
+        }
+        free = set(sorted(doubt, key=lambda number: doubt[number])[:most])
+        return [
+            item
+            for item, amount in zip(self.columns, self.amounts, strict=True)
+            if item.seeker in free or amount > 1 - WHOLE
+        ]
+
+
+class Generator:
+    """Rounds of pricing and solving for one aim."""
+
+    def __init__(
+        self,
+        world: World,
+        numbers: Sequence[int],
+        levels: Sequence[Sequence[int]],
+        wants: Sequence[Want],
+        aim: Aim,
+        *,
+        penalty: float,
+    ) -> None:
+        self._world, self._wants, self._aim = world, tuple(wants), aim
+        self._desk = Desk(world, numbers, levels)
+        self._master = Relaxation(world, numbers, wants, penalty)
+        self._gains = {
+            (number, level): tuple(is_wanted(world, number, level, want) for want in wants)
+            for number, wanted in zip(numbers, levels, strict=True)
+            for level in wanted
+        }
+        self.bound = -float("inf")
+        self.rounds = 0
+
+    def run(self, seeds: Sequence[Column]) -> Generated:
+        """Until the bound is close, or no ask can do better."""
+        self._add(seeds)
+        center: Duals | None = None
+        value = float("inf")
+        while self.rounds < MOST_ROUNDS:
+            self.rounds += 1
+            value, duals = self._master.solve(self._aim.expected)
+            added = 0
+            for weight in (SMOOTHING, 0.0) if center is not None else (0.0,):
+                at = duals if center is None else duals.towards(center, weight)
+                quotes = self._desk.quotes(at)
+                bound = self._bound_at(at, quotes)
+                if bound > self.bound:
+                    self.bound, center = bound, at
+                added = self._add([offer.column for _, _, offer in quotes if offer.column is not None])
+                if added:
+                    break
+            if not added or value - self.bound <= CLOSE * max(1.0, abs(value)):
+                break
+        return Generated(tuple(self._master.columns), value, self.bound, *self._master.primal())
+
+    def _add(self, columns: Sequence[Column]) -> int:
+        return self._master.add(columns, [self._aim.value(item) for item in columns])
+
+    def _bound_at(self, duals: Duals, quotes: Sequence[tuple[int, int, Offered]]) -> float:
+        """What the wanted service is worth, less the pools and the budget, plus what each ask can still gain."""
+        world = self._world
+        total = -sum(float(worth) * row.room for worth, row in zip(duals.rows, world.rows.rows, strict=True))
+        total -= 0.0 if world.budget is None else duals.budget * world.budget
+        total /= MICRO_PER_USD
+        total += sum(worth * want.count for worth, want in zip(duals.wants, self._wants, strict=True))
+        least: dict[int, float] = {}
+        for number, level, offer in quotes:
+            gain = sum(worth for worth, counts in zip(duals.wants, self._gains[number, level], strict=True) if counts)
+            gain += self._aim.reward(number, level)
+            least[number] = min(least.get(number, 0.0), offer.bound / MICRO_PER_USD - gain)
+        return total + sum(least.values())

@@ -1,0 +1,206 @@
+"""The cheapest fleet of every ask at every level at once, under prices of what asks compete for.
+
+Where replicas are counted, buying the cheapest offer that has room and may be spot is best (:func:`lattice.fill`), and
+can be done for all asks side by side. That leaves out what seldom binds: an ask's own budget, room that two of its
+offers share, the risk of spot. A fleet that breaks one of these is searched for anew, alone (:class:`lattice.Walk`);
+its price here is still a bound from below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deepseek_planner.mix.asks import Seeker
+from deepseek_planner.mix.lattice import Column, Counts, column, dollars, fits, holds, price, spot_is_within
+from deepseek_planner.mix.world import World
+
+UNITS = 1024
+"""Of a micro-dollar: duals are no whole numbers, prices of a walk are."""
+
+WALK_NODES = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Duals:
+    """What a unit of each shared thing is worth, in micro-dollars; all but ``expected`` non-negative."""
+
+    expected: float
+    """Of an expected dollar: 1 where dollars are minimised, 0 where service is maximised."""
+    budget: float
+    rows: Any
+    """By row of the pools."""
+    wants: tuple[float, ...] = ()
+    """What serving one more of those wanted is worth, in dollars."""
+
+    def towards(self, other: Duals, weight: float) -> Duals:
+        """Between these and the others."""
+        keep = 1 - weight
+        return Duals(
+            self.expected,
+            keep * self.budget + weight * other.budget,
+            keep * self.rows + weight * other.rows,
+            tuple(keep * a + weight * b for a, b in zip(self.wants, other.wants, strict=True)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """The cheapest fleet at one level, and what every such fleet costs at least."""
+
+    column: Column | None
+    bound: float
+
+
+class Desk:
+    """Prices fleets of all asks."""
+
+    def __init__(self, world: World, numbers: Sequence[int], levels: Sequence[Sequence[int]]) -> None:
+        """``levels`` of each of the asks ``numbers``."""
+        self._world = world
+        seekers = [world.seekers[number] for number in numbers]
+        self._starts = dict.fromkeys(numbers, 0)
+        start = 0
+        for seeker in seekers:
+            self._starts[seeker.number] = start
+            start += len(seeker.items)
+        items = [item for seeker in seekers for item in seeker.items]
+        width = max((len(item.uses) for item in items), default=1)
+        self._expected = np.array([item.offer.expected_usd_per_hour for item in items], dtype=np.float64)
+        self._nominal = np.array([item.offer.usd_per_hour for item in items], dtype=np.float64)
+        self._use_rows = np.zeros((len(items), width), dtype=np.int64)
+        self._use_amounts = np.zeros((len(items), width))
+        for index, item in enumerate(items):
+            for place, (row, amount) in enumerate(item.uses):
+                self._use_rows[index, place], self._use_amounts[index, place] = row, amount
+        self._spot = np.array([item.is_spot for item in items], dtype=bool)
+        self._pairs = [(seeker, level) for seeker, wanted in zip(seekers, levels, strict=True) for level in wanted]
+        self._tables = self._tabled()
+        self._known: dict[tuple[int, int, Counts], bool] = {}
+
+    def _tabled(self) -> _Tables:
+        """Modes in which replicas are counted, side by side."""
+        entries = []
+        for pair, (seeker, level) in enumerate(self._pairs):
+            for mode in seeker.modes[level]:
+                if mode.need:
+                    entries.append((pair, seeker, mode))
+        width = max((len(mode.allowed) for _, _, mode in entries), default=1)
+        shape = len(entries), width
+        tables = _Tables(
+            pair=np.array([pair for pair, _, _ in entries], dtype=np.int64),
+            places=np.zeros(shape, dtype=np.int64),
+            most=np.zeros(shape, dtype=np.int64),
+            floors=np.zeros(shape, dtype=np.int64),
+            missing=np.zeros(len(entries), dtype=np.int64),
+            spot_left=np.zeros(len(entries), dtype=np.int64),
+        )
+        for row, (_, seeker, mode) in enumerate(entries):
+            start, percent = self._starts[seeker.number], seeker.ask.max_spot_percent
+            floors = mode.floors or (0,) * len(seeker.items)
+            for place, allowed in enumerate(mode.allowed):
+                tables.places[row, place] = start + allowed
+                tables.most[row, place] = max(0, seeker.items[allowed].most - floors[allowed])
+                tables.floors[row, place] = floors[allowed]
+            held, total = sum(floors), max(mode.need, sum(floors))
+            spot = sum(count for item, count in zip(seeker.items, floors, strict=True) if item.is_spot)
+            tables.missing[row] = total - held
+            tables.spot_left[row] = max(0, total * percent // 100 - spot)
+        return tables
+
+    def quotes(self, duals: Duals) -> list[tuple[int, int, Offered]]:
+        """Ask, level, and the cheapest fleet of it, for every ask and level."""
+        weights = duals.expected * self._expected + duals.budget * self._nominal
+        weights = weights + (duals.rows[self._use_rows] * self._use_amounts).sum(axis=1)
+        tables = self._tables
+        costs, counts = tables.filled(weights, self._spot)
+        order = np.lexsort((np.arange(len(costs)), costs, tables.pair))
+        first = np.unique(tables.pair[order], return_index=True)
+        best = {int(pair): int(order[index]) for pair, index in zip(*first, strict=True)}
+        found = []
+        for pair, (seeker, level) in enumerate(self._pairs):
+            row = best.get(pair)
+            relaxed = float(costs[row]) if row is not None else np.inf
+            bought = () if row is None or relaxed == np.inf else self._bought(seeker, row, counts[row])
+            found.append((seeker.number, level, self._quote(seeker, level, bought, relaxed, weights)))
+        return found
+
+    def _bought(self, seeker: Seeker, row: int, counts: Any) -> Counts:
+        """Replicas by item, of a row of the tables."""
+        bought = [0] * len(seeker.items)
+        start = self._starts[seeker.number]
+        for place, count in zip(self._tables.places[row].tolist(), counts.tolist(), strict=True):
+            if count:
+                bought[place - start] += count
+        return tuple(bought)
+
+    def _quote(self, seeker: Seeker, level: int, bought: Counts, cost: float, weights: Any) -> Offered:
+        has_mixes = any(not mode.need for mode in seeker.modes[level])
+        if has_mixes:
+            return self._walked(seeker, level, 0.0, weights)
+        if not bought:
+            return Offered(None, np.inf)
+        if self._is_allowed(seeker, level, bought):
+            return Offered(column(seeker, level, bought), cost)
+        return self._walked(seeker, level, cost, weights)
+
+    def _is_allowed(self, seeker: Seeker, level: int, counts: Counts) -> bool:
+        key = seeker.number, level, counts
+        if key not in self._known:
+            self._known[key] = (
+                fits(seeker, counts, self._world.rows)
+                and spot_is_within(seeker, counts, by_weight=False)
+                and holds(seeker, level, counts)
+            )
+        return self._known[key]
+
+    def _walked(self, seeker: Seeker, level: int, bound: float, weights: Any) -> Offered:
+        start = self._starts[seeker.number]
+        prices = [
+            price(round(float(weights[start + place]) * UNITS), seeker, place) for place in range(len(seeker.items))
+        ]
+        walk = self._world.walk(seeker, level, prices, most_nodes=WALK_NODES)
+        for _, counts in walk:
+            found = column(seeker, level, counts)
+            cost = sum(float(weights[start + place]) * count for place, count in enumerate(counts))
+            return Offered(found, cost)
+        if walk.is_complete:
+            return Offered(None, np.inf)
+        return Offered(None, max(bound, dollars(walk.bound) / UNITS))
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """One row per way to be served: offers that may be bought, padded with such as have no room."""
+
+    pair: Any
+    places: Any
+    most: Any
+    floors: Any
+    missing: Any
+    spot_left: Any
+
+    def filled(self, weights: Any, spot: Any) -> tuple[Any, Any]:
+        """Dollars and replicas of the cheapest purchase of each row; infinite where there is too little room."""
+        rows = np.arange(len(self.missing))
+        prices = np.where(self.most > 0, weights[self.places], np.inf)
+        order = np.argsort(prices, axis=1, kind="stable")
+        missing, spot_left = self.missing.copy(), self.spot_left.copy()
+        counts = self.floors.copy()
+        costs = (weights[self.places] * self.floors).sum(axis=1)
+        for step in range(self.places.shape[1]):
+            place = order[:, step]
+            taken = np.minimum(missing, self.most[rows, place])
+            is_spot = spot[self.places[rows, place]]
+            taken = np.where(is_spot, np.minimum(taken, spot_left), taken)
+            counts[rows, place] += taken
+            costs += weights[self.places[rows, place]] * taken
+            missing -= taken
+            spot_left -= np.where(is_spot, taken, 0)
+            if not missing.any():
+                break
+        costs[missing > 0] = np.inf
+        return costs, counts
