@@ -38,15 +38,16 @@ RESERVED_DIVISOR = 1000
 class SpotFacts:
     """How interruptions come.
 
-    From the three preemption traces with several nodes of skypilot-org/spot-traces (commit 221da1a, AWS V100, August
-    2023), and for regions from all its pairs of zones of one region; ``tests/bench/bench_spot.py`` derives them anew.
+    From 33 public traces of 2022 and 2023 (skypilot-org/spot-traces, commit 221da1a, and SpotHedge's, commit df02263):
+    AWS K80 and V100, Google A100. ``tests/bench/spot_traces.py`` derives them anew and tells how well they predict.
     """
 
     shared: float = 0.83
-    """Of a node's interruptions, the part that comes within five minutes of another one in its zone."""
+    """Of a node's interruptions, the part that comes within five minutes of another one in its zone: where several
+    nodes were kept running."""
     regional: float = 0.45
-    """Of the time that a zone is dry, the part in which its whole region is."""
-    dry_s: float = 9300.0
+    """Of the time that a zone is dry, the part in which its whole region is: the correlation of its zones."""
+    dry_s: float = 6500.0
     """Mean time until a zone that ran dry has capacity again."""
 
 
@@ -308,6 +309,8 @@ def _alone(chance: float, units: int, replicas: int, most: int) -> _Losses:
     """Of so many replicas each is out with that chance: losses up to ``most``."""
     if chance <= 0 or units == 0:
         return {0: 1.0}
+    if chance >= 1:
+        return {replicas * units: 1.0} if replicas * units <= most else {}
     found: _Losses = {}
     term = (1 - chance) ** replicas
     for out in range(min(replicas, most // units) + 1):
