@@ -19,8 +19,9 @@ NEEDED = 4
 HEAD = """\
 # Spot: facts and how well the risk is predicted
 
-Generated on {as_of} by `DEEPSEEK_DATA=… PYTHONPATH=operator:runtime:tests python tests/bench/spot_traces.py --out docs/reference`,
-on {machine}.
+Generated on {as_of} on {machine}, by
+
+    DEEPSEEK_DATA=… PYTHONPATH=operator:runtime:tests python tests/bench/spot_traces.py --out docs/reference
 
 The traces are public but without a licence, so they are no part of the project: [skypilot-org/spot-traces][1], commit
 221da1a of 2024-03-31 (AWS, K80 and V100, 2022 and 2023), and [SpotHedge's][2], commit df02263 of 2025-02-27 (Google,
