@@ -129,19 +129,19 @@ def message(rejection: Rejection) -> str:
 
 
 def summary(planned: DeploymentPlan, most: int = MOST_REJECTIONS) -> tuple[Rejection, ...]:
-    """One line per accelerator that cannot serve: what got furthest there, furthest first.
+    """One line per accelerator that cannot serve a model: what got furthest there, furthest first.
 
-    Accelerators that serve or could serve are told about by the placements and alternatives.
+    Accelerators that serve or could serve it are told about by the placements and alternatives.
     """
-    serving = {item.shape.accelerator for item in planned.placements}
-    serving |= {item.accelerator for item in planned.alternatives}
-    by_accelerator: dict[str, list[Rejection]] = {}
+    serving = {(item.model, item.shape.accelerator) for item in planned.placements}
+    serving |= {(variant(item.name), item.accelerator) for item in planned.alternatives}
+    groups: dict[tuple[str, str], list[Rejection]] = {}
     for rejection in planned.rejections:
-        by_accelerator.setdefault(rejection.accelerator, []).append(rejection)
-    lines = [_line(name, group) for name, group in by_accelerator.items() if name not in serving]
+        groups.setdefault((variant(rejection.name), rejection.accelerator), []).append(rejection)
+    lines = [_line(model, name, group) for (model, name), group in groups.items() if (model, name) not in serving]
     ruled_out = [line for line in lines if line.reason is RejectionReason.NOT_ALLOWED]
     told = [line for line in lines if line.reason is not RejectionReason.NOT_ALLOWED]
-    told.sort(key=lambda line: (-STAGES[line.reason], line.accelerator))
+    told.sort(key=lambda line: (-STAGES[line.reason], line.accelerator, line.name))
     return (*told, *_ruled_out(ruled_out))[:most]
 
 
@@ -151,6 +151,11 @@ def nearest(rejections: Sequence[Rejection]) -> tuple[Rejection, ...]:
     for rejection in rejections:
         by_accelerator.setdefault(rejection.accelerator, []).append(rejection)
     return tuple(max(by_accelerator[name], key=_distance) for name in sorted(by_accelerator))
+
+
+def variant(name: str) -> str:
+    """Of ``2 x variant/shape`` or ``variant/shape``, the variant; empty for the deployment's own model."""
+    return name.rpartition(" ")[2].rpartition("/")[0]
 
 
 def _ruled_out(lines: Sequence[Rejection]) -> list[Rejection]:
@@ -182,13 +187,14 @@ def alternatives(planned: DeploymentPlan, most: int = MOST_ALTERNATIVES) -> tupl
     return tuple(item for item in planned.alternatives if id(item) in chosen)
 
 
-def _line(accelerator: str, group: Sequence[Rejection]) -> Rejection:
+def _line(model: str, accelerator: str, group: Sequence[Rejection]) -> Rejection:
     """The furthest of a group; named after the accelerator where all that got so far met with the same."""
     best = max(group, key=_distance)
     near = [item for item in group if STAGES[item.reason] >= min(STAGES[best.reason], _FITS)]
+    all_of_it = f"{model}/{accelerator}-*" if model else f"{accelerator}-*"
     if any((item.reason, item.message) != (best.reason, best.message) for item in near):
-        return best if not best.name.endswith("-*") else replace(best, name=f"{accelerator}-*")
-    return replace(best, name=f"{accelerator}-*") if len(near) > 1 or best.name.endswith("-*") else best
+        return best if not best.name.endswith("-*") else replace(best, name=all_of_it)
+    return replace(best, name=all_of_it) if len(near) > 1 or best.name.endswith("-*") else best
 
 
 def _distance(rejection: Rejection) -> tuple[float, float, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from deepseek_planner.candidates import quality
 from deepseek_planner.demand import LatencyTarget
 from deepseek_planner.explain import MOST_LOST_TO, alternatives, message, percent, summary, uses_spot
 from deepseek_planner.models import ModelSpec
@@ -94,14 +95,18 @@ def _chosen(asked: DeploymentInput, planned: DeploymentPlan, models: Mapping[str
     for item, name, kind in zip(planned.placements, names, kinds, strict=True):
         where = "  ".join(filter(None, (f"${format_usd(item.usd_per_hour)}/h", item.pool, prompts(item))))
         yield f"  {item.share_percent:>3} %  {name:<{width}}  {kind:<{kind_width}}  {where}"
-    qualities = {models[item.model or asked.model].quality_in(item.shape.precision) for item in planned.placements}
-    for quality in sorted(qualities, key=lambda each: (each.loss, each.source)):
-        yield f"         quality loss: {quality.loss}" + (f" ({quality.source})" if quality.source else "")
+    for text in sorted({_quality(asked, item, models) for item in planned.placements}):
+        yield f"         quality loss: {text}"
     yield f"         a token's time: {planned.prediction.bottleneck}"
     if uses_spot(planned):
         yield from _risk(planned)
     if planned.gap_percent > 0:
         yield f"         at most {planned.gap_percent:.2g} % cheaper could all deployments together be: proven"
+
+
+def _quality(asked: DeploymentInput, item: Placement, models: Mapping[str, ModelSpec]) -> str:
+    text = quality(models[item.model or asked.model], item.shape.precision)
+    return f"another model answers, {item.model}; its precision: {text}" if item.model else text
 
 
 def _placement(item: Placement) -> str:

@@ -28,5 +28,6 @@ class Report:
     """Unique on the page."""
 
     def quality(self, placement: Placement) -> str:
-        """What the placement's precision loses, with its source."""
-        return quality(self.models[placement.model or self.asked.model], placement.shape.precision)
+        """What the placement's precision loses, with its source; a variant is another model besides."""
+        text = quality(self.models[placement.model or self.asked.model], placement.shape.precision)
+        return f"another model answers; its precision: {text}" if placement.model else text
