@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 from deepseek_planner.catalog import region_of
 from deepseek_planner.hardware import CapacityType, Offering
@@ -65,6 +65,11 @@ class Odds:
     zone_dry: float
     alone: float
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is ever lost at all."""
+        return max(self.region_dry, self.zone_dry, self.alone) > 0
+
 
 @dataclass(frozen=True, slots=True)
 class Lot:
@@ -100,6 +105,8 @@ def _out(per_day: float, away_s: float) -> float:
 
 def availability(lots: Iterable[Lot], needed_per_s: float) -> float:
     """Probability at a random moment that the replicas left carry the needed rate: exact for the model."""
+    if needed_per_s <= 0:
+        return 1.0
     fleet, total = _fleet(lots, needed_per_s)
     slack = total - UNITS + TOLERANCE
     return min(1.0, sum(_losses(fleet, slack).values())) if slack >= 0 else 0.0
@@ -113,16 +120,28 @@ def holds(lots: Iterable[Lot], needed_per_s: float, probability: float) -> bool:
 def keeper(lots: Mapping[int, Lot], needed_per_s: float, probability: float) -> Callable[[Mapping[int, int]], bool]:
     """The claim of ``allocation.Ask.holds``: ``lots`` by index of offer, their own replicas do not count.
 
-    Answers are remembered: a search asks about the same fleet again and again.
+    A search asks about a great many fleets: answers are remembered, and most need no convolution, because what is
+    never lost is enough, or because what is left of a likely drought is not.
     """
+    droughts = must_survive({index: lot.odds for index, lot in lots.items()}, probability, events=1)
+    never_lost = {index for index, lot in lots.items() if not lot.odds.is_lost}
+    units = {index: _units(lot, needed_per_s) for index, lot in lots.items()}
     known: dict[tuple[tuple[int, int], ...], bool] = {}
 
     def keeps(replicas: Mapping[int, int]) -> bool:
         key = tuple(sorted((index, count) for index, count in replicas.items() if count))
         if key not in known:
-            fleet = (Lot(lots[index].odds, lots[index].capacity_per_s, count) for index, count in key)
-            known[key] = holds(fleet, needed_per_s, probability)
+            known[key] = judged(key)
         return known[key]
+
+    def judged(key: tuple[tuple[int, int], ...]) -> bool:
+        if sum(units[index] * count for index, count in key if index in never_lost) >= UNITS - TOLERANCE:
+            return True
+        for lost in droughts:
+            if sum(units[index] * count for index, count in key if index not in lost) < UNITS - TOLERANCE:
+                return False
+        fleet = (Lot(lots[index].odds, lots[index].capacity_per_s, count) for index, count in key)
+        return holds(fleet, needed_per_s, probability)
 
     return keeps
 
@@ -135,14 +154,23 @@ def must_survive(odds_by_offer: Mapping[int, Odds], probability: float, *, event
     """
     dry = sorted(_events(odds_by_offer), key=lambda event: (-event[0], sorted(event[1])))
     found: set[frozenset[int]] = set()
-    for count in range(1, events + 1):
-        for together in combinations(dry, count):
-            chance = 1.0
-            for probability_dry, _ in together:
-                chance *= probability_dry
-            if chance > 1 - probability + 1e-12:
-                found.add(frozenset().union(*(offers for _, offers in together)))
-    return sorted((item for item in found if not any(item < other for other in found)), key=sorted)
+
+    def extend(start: int, chance: float, lost: frozenset[int], left: int) -> None:
+        for index in range(start, len(dry)):
+            chance_of_one, offers = dry[index]
+            if chance * chance_of_one <= 1 - probability + 1e-12:
+                return  # those that follow are rarer still
+            found.add(lost | offers)
+            if left > 1:
+                extend(index + 1, chance * chance_of_one, lost | offers, left - 1)
+
+    extend(0, 1.0, frozenset(), events)
+    largest_first = sorted(found, key=lambda item: (-len(item), sorted(item)))
+    kept: list[frozenset[int]] = []
+    for item in largest_first:
+        if not any(item <= other for other in kept):
+            kept.append(item)
+    return kept
 
 
 def _events(odds_by_offer: Mapping[int, Odds]) -> Iterator[tuple[float, frozenset[int]]]:
@@ -226,18 +254,21 @@ _Losses = dict[int, float]
 
 def carried(lots: Iterable[Lot], needed_per_s: float) -> float:
     """Part of the needed rate that is carried on average, 0 to 1."""
+    if needed_per_s <= 0:
+        return 1.0
     fleet, total = _fleet(lots, needed_per_s)
     return sum(min(UNITS, total - lost) * chance for lost, chance in _losses(fleet, total).items()) / UNITS
 
 
+def _units(lot: Lot, needed_per_s: float) -> int:
+    """Capacity of one replica, in UNITS of the needed rate and never more than it."""
+    return min(UNITS, round(lot.capacity_per_s / needed_per_s * UNITS)) if needed_per_s > 0 else UNITS
+
+
 def _fleet(lots: Iterable[Lot], needed_per_s: float) -> tuple[_Fleet, int]:
-    """The lots that are not empty, and their capacity together. Nothing needed: a unit is what rounding hides."""
-    per_unit = needed_per_s / UNITS if needed_per_s > 0 else float("inf")
-    fleet = [
-        (lot.odds, min(UNITS, round(lot.capacity_per_s / per_unit)), lot.replicas) for lot in lots if lot.replicas > 0
-    ]
-    total = sum(units * replicas for _, units, replicas in fleet)
-    return fleet, total if needed_per_s > 0 else UNITS
+    """The lots that are not empty, and their capacity together."""
+    fleet = [(lot.odds, _units(lot, needed_per_s), lot.replicas) for lot in lots if lot.replicas > 0]
+    return fleet, sum(units * replicas for _, units, replicas in fleet)
 
 
 def _losses(fleet: _Fleet, most: int) -> _Losses:

@@ -81,3 +81,10 @@ def test_a_fleet_that_holds_survives_every_set_that_it_must(fleet, needed, proba
     for lost in risk.must_survive({i: lot.odds for i, lot in enumerate(fleet)}, probability):
         left = sum(lot.capacity_per_s * lot.replicas for i, lot in enumerate(fleet) if i not in lost)
         assert left >= needed * (1 - 1e-5)
+
+
+@given(fleets, needs, st.floats(0.5, 0.9999))
+def test_a_search_is_told_the_same_as_anybody(fleet, needed, probability):
+    keeps = risk.keeper(dict(enumerate(fleet)), needed, probability)
+    replicas = {index: lot.replicas for index, lot in enumerate(fleet)}
+    assert keeps(replicas) == keeps(replicas) == risk.holds(fleet, needed, probability)
