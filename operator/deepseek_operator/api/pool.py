@@ -91,10 +91,11 @@ class AcceleratorPoolSpec(Resource):
     )
     capacity_type: CapacityType = Field(default=CapacityType.ON_DEMAND, description="How nodes are paid for.")
     price: PoolPrice | None = Field(
-        default=None, description="Overrides the shipped price list; without either, Auto leaves the pool alone."
+        default=None, description="Overrides the price lists; without any price Auto leaves the pool alone."
     )
     interruptions_per_node_day: Amount | None = Field(
-        default=None, description="How often a node is taken back, per node and day; a prior."
+        default=None,
+        description="How often a node is taken back, per node and day; as listed for its instance type when left out.",
     )
     startup: DurationOrZero = Field(default="5m", description="From asking for a node to a schedulable one; a prior.")
     max_nodes: Annotated[StrictInt, Ge(0), Le(10_000)] | None = Field(
