@@ -7,12 +7,11 @@ its value is :mod:`engine_reasons`' to say; the reasons are made for the placeme
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from deepseek_planner.demand import AccuracyClass
 from deepseek_planner.hardware import Accelerator
-from deepseek_planner.memory import CACHE_UNIT_BYTES, Fit, shard
+from deepseek_planner.memory import CACHE_UNIT_BYTES, Fit, activation_bytes, shard
 from deepseek_planner.models import LatentAttention, ModelSpec
 from deepseek_planner.plan import DeploymentInput, EngineParameters, Shape
 from deepseek_planner.precision import PrecisionChoice
@@ -22,26 +21,25 @@ from deepseek_planner.service import Lengths
 GIB = float(1 << 30)
 
 CPU_STEP_TOKENS = 512
-STEP_TOKENS = {7: 2048, 8: 4096, 9: 8192, 10: 8192}
-"""Token budget of a step by compute capability's major number: newer ones prefill faster."""
-STEP_SHRINKS = (1, 2, 4)
-"""Budgets weighed where the service can be foreseen: the capability's, a half and a quarter of it."""
-
+STEP_TOKENS = {7: 2048, 8: 4096, 9: 8192, 10: 16384}
+"""Token budget of a step by compute capability's major number: newer ones prefill faster. From sm90 on vLLM's own."""
+LONG_STEP = 2
+"""Times the budget where first tokens of long prompts are asked for soon."""
+TIGHT = 0.15
+"""Share of the limit for first tokens that the prompt's arithmetic alone takes where that limit binds."""
+COMPUTE_SHARE = 0.4
+"""Of the peak rate that prompts reach, for that arithmetic."""
+LONG_STEP_CACHE = 0.1
+"""Most of the cache that a longer step may cost."""
 CPU_SEQUENCES = 16
 SEQUENCES = 256
 MANY_SEQUENCES = 1024
 """vLLM 0.32's own defaults: 1024 from 70 GiB on, but not on A100 (engine/arg_utils.py, read 2026-11-22)."""
-FEWEST_SEQUENCES = 8
-"""Never fewer because of latency: a prediction that is too dark must not make an engine useless."""
-
 BLOCK_TOKENS, CPU_BLOCK_TOKENS = 16, 128
 """Tokens of a cache block, the least that a prefix can share."""
 
 SPARSE_CACHE_BYTES = 656.0
 """Of a token and layer in ``fp8_ds_mla``: 512 fp8 values, 4 scales, 64 rotary values in bf16 (vLLM 0.32)."""
-
-WORTH = 0.05
-"""What a setting must gain to be preferred to the usual one."""
 
 MTP_SEQUENCES = 16
 """Drafting is used where no more can run at once. vLLM measured 1.63 x faster answers at 1 request/s and nothing at 8
@@ -75,21 +73,6 @@ class EngineQuestion:
         return self.declared.prefill_mean + CACHE_HELD_OUTPUT * self.declared.output_mean
 
 
-@dataclass(frozen=True, slots=True)
-class Foreseen:
-    """What a replica set like this would sustain within its objectives, at the declared lengths."""
-
-    requests_per_s: float
-    running: float
-    """Requests running at a busy moment."""
-    prefill_share: float
-    """Part of its busy time that goes to prompts, 0 to 1."""
-
-
-Foresee = Callable[[EngineParameters], Foreseen | None]
-"""The performance model's answer for a setting; None where the setting misses an objective even when idle."""
-
-
 def step_tokens(accelerator: Accelerator) -> int:
     """Most tokens of a step, by capability: what a :class:`Fit` leaves workspace for."""
     capability = accelerator.compute_capability
@@ -104,19 +87,10 @@ def most_sequences(accelerator: Accelerator) -> int:
     return MANY_SEQUENCES if is_large else SEQUENCES
 
 
-def parameters(asked: EngineQuestion, memory: Fit, foresee: Foresee | None = None) -> EngineParameters:
-    """The settings of one replica. With ``foresee`` the token budget and the cache's format follow the objectives,
-    and so does the number of requests at once; without it they follow the capability and the memory.
-    """
+def parameters(asked: EngineQuestion, memory: Fit) -> EngineParameters:
+    """The settings of one replica."""
     usual = _usual(asked, memory)
-    if foresee is None:
-        return _with_drafts(asked, memory, _roomier(asked, memory, usual) or usual)
-    chosen, foreseen = _best(_candidates(asked, memory, usual), foresee)
-    if foreseen is not None:
-        # Twice a busy moment: what comes on top waits outside instead of slowing down everybody inside.
-        busiest = max(FEWEST_SEQUENCES, math.ceil(2 * foreseen.running / asked.shape.data_parallel))
-        chosen = replace(chosen, max_num_seqs=min(chosen.max_num_seqs, busiest))
-    return _with_drafts(asked, memory, chosen)
+    return _with_drafts(asked, memory, _roomier(asked, memory, usual) or usual)
 
 
 def sequence_bytes(asked: EngineQuestion, memory: Fit, engine: EngineParameters, tokens: float) -> float:
@@ -166,7 +140,32 @@ def _usual(asked: EngineQuestion, memory: Fit) -> EngineParameters:
         prefix_caching=prefix_tokens(asked) > 0,
         data_type=asked.choice.data_type,
     )
-    return _held(asked, memory, engine)
+    return _held(asked, memory, _stepping(asked, memory, engine))
+
+
+def is_first_token_tight(asked: EngineQuestion) -> bool:
+    """Whether a prompt at the objective's percentile takes more than one usual step, and its arithmetic much of the
+    time that there is for the first token.
+    """
+    target = asked.deployment.objectives.time_to_first_token
+    if target is None or asked.is_cpu:
+        return False
+    prompt = asked.declared.prefill_at[target.percentile]
+    ranks = asked.shape.tensor_parallel * asked.shape.pipeline_parallel
+    rate = COMPUTE_SHARE * ranks * asked.accelerator.flops_per_s[asked.choice.compute]
+    seconds = 2 * asked.model.active_parameters * prompt / rate
+    return prompt > step_tokens(asked.accelerator) and seconds > TIGHT * target.limit_s
+
+
+def _stepping(asked: EngineQuestion, memory: Fit, engine: EngineParameters) -> EngineParameters:
+    """With longer steps where first tokens are asked for soon: what they work on comes out of the cache."""
+    if not is_first_token_tight(asked):
+        return engine
+    more = (LONG_STEP - 1) * engine.max_num_batched_tokens
+    left = int((memory.cache - activation_bytes(asked.model, asked.shape, more)) // CACHE_UNIT_BYTES) * CACHE_UNIT_BYTES
+    if left < max((1 - LONG_STEP_CACHE) * engine.kv_cache_bytes, memory.sequence_bytes(asked.longest_tokens)):
+        return engine
+    return replace(engine, max_num_batched_tokens=LONG_STEP * engine.max_num_batched_tokens, kv_cache_bytes=left)
 
 
 def prefix_tokens(asked: EngineQuestion) -> int:
@@ -196,29 +195,6 @@ def _roomier(asked: EngineQuestion, memory: Fit, engine: EngineParameters) -> En
     if not other or engine.max_num_seqs >= most:
         return None
     return _held(asked, memory, replace(engine, kv_cache_dtype=other, max_num_seqs=most))
-
-
-def _candidates(asked: EngineQuestion, memory: Fit, usual: EngineParameters) -> Iterator[EngineParameters]:
-    """The usual setting first, then smaller steps, then the roomier cache."""
-    yield usual
-    if asked.is_cpu:
-        return
-    for shrink in STEP_SHRINKS[1:]:
-        yield replace(usual, max_num_batched_tokens=usual.max_num_batched_tokens // shrink)
-    roomier = _roomier(asked, memory, usual)
-    if roomier is not None:
-        yield roomier
-
-
-def _best(candidates: Iterator[EngineParameters], foresee: Foresee) -> tuple[EngineParameters, Foreseen | None]:
-    """The setting that sustains most; another than the first only where it gains enough."""
-    chosen = next(candidates)
-    best = foresee(chosen)
-    for candidate in candidates:
-        found = foresee(candidate)
-        if found is not None and (best is None or found.requests_per_s > (1 + WORTH) * best.requests_per_s):
-            chosen, best = candidate, found
-    return chosen, best
 
 
 def draft_bytes(asked: EngineQuestion) -> float:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from deepseek_planner.demand import AccuracyClass
 from deepseek_planner.engine import (
-    FEWEST_SEQUENCES,
     MTP_SEQUENCES,
-    STEP_SHRINKS,
     EngineQuestion,
-    Foreseen,
     cache_ratio,
     draft_bytes,
     fp8_cache_format,
@@ -21,38 +16,31 @@ from deepseek_planner.engine import (
     sequence_bytes,
     step_tokens,
 )
-from deepseek_planner.memory import GB, USABLE_SHARE, Fit, kv_bytes_per_token, shard
+from deepseek_planner.memory import GB, USABLE_SHARE, Fit
 from deepseek_planner.models import CompressedAttention, GroupedAttention
 from deepseek_planner.plan import EngineParameters, EngineReason
 
 NODE_LINK_BYTES_PER_S = 50e9
 """400 Gb/s: what hands a KV cache from one node to another where there is InfiniBand or EFA."""
 
-COMPUTE_SHARE = 0.5
-"""Of the peak rate that prompts reach, for the estimate of what they take."""
-
 
 def reasons(
-    asked: EngineQuestion, memory: Fit, engine: EngineParameters, foreseen: Foreseen | None = None
+    asked: EngineQuestion, memory: Fit, engine: EngineParameters, *, prefill_share: float
 ) -> tuple[EngineReason, ...]:
-    """One per parameter, in a fixed order. ``foreseen``: the service of these settings, if they were chosen by it."""
-    return tuple(_reasons(asked, memory, engine, foreseen))
-
-
-def _reasons(
-    asked: EngineQuestion, memory: Fit, engine: EngineParameters, foreseen: Foreseen | None
-) -> Iterator[EngineReason]:
-    yield _longest(asked, engine)
-    yield _sequences(asked, memory, engine, foreseen)
-    yield _step(asked, engine, foreseen)
-    yield _cache(asked, memory, engine)
-    yield _cache_format(asked, engine)
-    yield _prefix(asked, engine)
-    yield _data_parallel(asked)
-    yield _expert_parallel(asked)
-    yield _disaggregation(asked, engine, foreseen)
-    yield _drafts(asked, engine)
-    yield _data_type(asked, engine)
+    """One per parameter, in a fixed order. ``prefill_share``: part of the busy time that prompts take, 0 to 1."""
+    return (
+        _longest(asked, engine),
+        _sequences(asked, memory, engine),
+        _step(asked, engine),
+        _cache(asked, memory, engine),
+        _cache_format(asked, engine),
+        _prefix(asked, engine),
+        _data_parallel(asked),
+        _expert_parallel(asked),
+        _disaggregation(asked, engine, prefill_share),
+        _drafts(asked, engine),
+        _data_type(asked, engine),
+    )
 
 
 def _longest(asked: EngineQuestion, engine: EngineParameters) -> EngineReason:
@@ -65,47 +53,39 @@ def _longest(asked: EngineQuestion, engine: EngineParameters) -> EngineReason:
     )
 
 
-def _sequences(asked: EngineQuestion, memory: Fit, engine: EngineParameters, foreseen: Foreseen | None) -> EngineReason:
-    most = most_sequences(asked.accelerator)
-    each = sequence_bytes(asked, memory, engine, asked.held_tokens)
+def _sequences(asked: EngineQuestion, memory: Fit, engine: EngineParameters) -> EngineReason:
     held = requests_held(asked, memory, engine)
-    if engine.max_num_seqs >= most:
+    if engine.max_num_seqs >= most_sequences(asked.accelerator):
         text = f"the engine's usual limit on this accelerator; the cache would hold {held} requests"
-    elif engine.max_num_seqs >= held:
-        text = (
-            f"the cache holds {held} requests of {asked.held_tokens:.0f} tokens on average, {each / 1e6:.1f} MB each"
-            if held
-            else f"one request of {asked.held_tokens:.0f} tokens fills the cache"
-        )
+    elif held:
+        each = sequence_bytes(asked, memory, engine, asked.held_tokens) / 1e6
+        text = f"the cache holds {held} requests of {asked.held_tokens:.0f} tokens on average, {each:.1f} MB each"
     else:
-        busy = foreseen.running / asked.shape.data_parallel if foreseen else FEWEST_SEQUENCES / 2
-        text = (
-            f"twice the {busy:.0f} requests of a busy moment within the latency objectives; more would slow down all, "
-            f"though the cache holds {held}"
-        )
+        text = f"one request of {asked.held_tokens:.0f} tokens fills the cache"
     return EngineReason("maxNumSeqs", f"{engine.max_num_seqs}", text)
 
 
-def _step(asked: EngineQuestion, engine: EngineParameters, foreseen: Foreseen | None) -> EngineReason:
+def _step(asked: EngineQuestion, engine: EngineParameters) -> EngineReason:
     usual, tokens = step_tokens(asked.accelerator), engine.max_num_batched_tokens
     capability = asked.accelerator.compute_capability
-    if capability is None:
+    if capability is not None and tokens > usual:
+        target = asked.deployment.objectives.time_to_first_token
+        assert target is not None
+        prompt = asked.declared.prefill_at[target.percentile]
         text = (
-            f"the longest prompt in one piece ({asked.longest_tokens} tokens), which a CPU without AMX needs"
-            if tokens > usual
-            else f"{usual} on a CPU, enough for the longest request of {asked.longest_tokens} tokens"
+            f"twice the usual: first tokens are asked for within {target.limit_s:g} s, and the p{target.percentile} "
+            f"prompt of {prompt:.0f} tokens takes {_steps(prompt, tokens)} instead of {_steps(prompt, usual)}"
         )
-    elif foreseen is not None:
-        weighed = ", ".join(str(usual // shrink) for shrink in STEP_SHRINKS)
-        text = (
-            f"sustains {foreseen.requests_per_s:.3g} requests/s within the objectives, most of {weighed}: a large step "
-            "answers first tokens sooner and holds up running answers longer"
-        )
-    else:
+    elif capability is not None:
         text = (
             f"usual for compute capability {capability[0]}.{capability[1]}: a mean prompt of "
-            f"{asked.declared.prefill_mean:.0f} tokens takes {_steps(asked.declared.prefill_mean, tokens)}"
+            f"{asked.declared.prefill_mean:.0f} tokens takes {_steps(asked.declared.prefill_mean, tokens)}; larger "
+            "steps hold up running answers, smaller ones first tokens"
         )
+    elif tokens > usual:
+        text = f"the longest prompt in one piece ({asked.longest_tokens} tokens), which a CPU without AMX needs"
+    else:
+        text = f"{usual} on a CPU, enough for the longest request of {asked.longest_tokens} tokens"
     return EngineReason("maxNumBatchedTokens", f"{tokens}", text)
 
 
@@ -210,9 +190,8 @@ def _expert_parallel(asked: EngineQuestion) -> EngineReason:
     return EngineReason("expertParallel", f"{shape.expert_parallel}", text)
 
 
-def _disaggregation(asked: EngineQuestion, engine: EngineParameters, foreseen: Foreseen | None) -> EngineReason:
+def _disaggregation(asked: EngineQuestion, engine: EngineParameters, share: float) -> EngineReason:
     """What engines for prompts alone would save, and what they would move, by arithmetic."""
-    share = foreseen.prefill_share if foreseen is not None else _prefill_share(asked, engine)
     moved = asked.declared.input_mean * asked.model.kv_bytes_per_token * cache_ratio(asked.model, engine.kv_cache_dtype)
     seconds = moved / NODE_LINK_BYTES_PER_S
     if asked.is_cpu:
@@ -224,22 +203,6 @@ def _disaggregation(asked: EngineQuestion, engine: EngineParameters, foreseen: F
             "and no router here hands caches over"
         )
     return EngineReason("disaggregatedPrefill", "off", text)
-
-
-def _prefill_share(asked: EngineQuestion, engine: EngineParameters) -> float:
-    """Part of the time that prompts take on a full engine, from arithmetic and memory traffic alone."""
-    model, shape, accelerator = asked.model, asked.shape, asked.accelerator
-    rate = accelerator.flops_per_s[asked.choice.compute] * COMPUTE_SHARE * shape.accelerators
-    prefill = 2 * model.active_parameters * asked.declared.prefill_mean / rate
-    weights, running = shard(model, shape), engine.max_num_seqs
-    together = running * shape.data_parallel
-    experts = model.experts
-    hit = 1.0 if experts is None else 1 - (1 - experts.top_k / experts.routed) ** together
-    cache = running * asked.declared.context * kv_bytes_per_token(model, shape)
-    read = weights.total - weights.routed * (1 - hit) + cache
-    step = read / accelerator.bandwidth_bytes_per_s * shape.pipeline_parallel
-    decode = asked.declared.output_mean * step / together
-    return prefill / (prefill + decode)
 
 
 def _drafts(asked: EngineQuestion, engine: EngineParameters) -> EngineReason:

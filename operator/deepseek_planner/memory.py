@@ -134,14 +134,19 @@ class Fit:
         return self.cache_per_sequence + tokens * self.cache_per_token
 
 
+def activation_bytes(model: ModelSpec, shape: Shape, tokens: float) -> float:
+    """What the tokens of one step take on one rank while they pass the widest layer."""
+    widest = max(model.dense_intermediate / shape.tensor_parallel, 2.0 * model.hidden)
+    if model.experts is not None:
+        widest = max(widest, float(model.experts.top_k * model.hidden))
+    return tokens * (4.0 * model.hidden + 2.0 * widest) * 2.0
+
+
 def fit(model: ModelSpec, shape: Shape, accelerator: Accelerator, *, batched_tokens: int, sequences: int) -> Fit:
     """Memory of one rank. Activations grow with the tokens of a step, logits with the sequences."""
     usable = accelerator.memory_bytes * USABLE_SHARE
     weights = shard(model, shape).total
-    widest = max(model.dense_intermediate / shape.tensor_parallel, 2.0 * model.hidden)
-    if model.experts is not None:
-        widest = max(widest, float(model.experts.top_k * model.hidden))
-    activations = batched_tokens * (4.0 * model.hidden + 2.0 * widest) * 2.0
+    activations = activation_bytes(model, shape, batched_tokens)
     logits = sequences * model.vocabulary * 4.0
     base = CPU_WORKSPACE_BYTES if accelerator.compute_capability is None else GPU_WORKSPACE_BYTES
     workspace = base + activations + logits

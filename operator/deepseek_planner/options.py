@@ -84,7 +84,7 @@ class Option:
     @property
     def engine_reasons(self) -> tuple[EngineReason, ...]:
         """Why each engine parameter has its value; worked out when asked for."""
-        return reasons(self.question, self.memory, self.engine)
+        return reasons(self.question, self.memory, self.engine, prefill_share=self.capacity.prefill_share)
 
     def at_rate(self, rate_per_s: float) -> Service:
         """Service of one replica at a rate; at its capacity where the rate is higher."""
@@ -230,7 +230,13 @@ def _candidates(
     accelerator = catalog.accelerator(wiring.accelerator)
     deployment = asked.deployment
     own_weights = deployment.own_weights and not asked.variant
-    weighed = choices(asked.model, accelerator, deployment.objectives.accuracy_class, own_weights=own_weights)
+    weighed = choices(
+        asked.model,
+        accelerator,
+        deployment.objectives.accuracy_class,
+        own_weights=own_weights,
+        own_precision=deployment.own_precision,
+    )
     prefix = f"{asked.variant}/" if asked.variant else ""
     for choice in weighed:
         if isinstance(choice, PrecisionRefusal):

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from deepseek_planner.demand import Measured
+from deepseek_planner.digest import digest
 from deepseek_planner.engine import (
     EngineQuestion,
-    Foreseen,
     cache_ratio,
     most_sequences,
     parameters,
@@ -20,10 +20,10 @@ from deepseek_planner.engine import (
 from deepseek_planner.engine_reasons import reasons
 from deepseek_planner.memory import CACHE_UNIT_BYTES, Fit, fit
 from deepseek_planner.models import Precision
-from deepseek_planner.plan import DeploymentInput, EngineParameters, EngineReason, Shape
+from deepseek_planner.plan import DeploymentInput, EngineReason, Shape
 from deepseek_planner.precision import PrecisionChoice, choices
 from deepseek_planner.service import lengths as lengths_of
-from support.planning import CATALOG, demand, deployment, lengths, objectives
+from support.planning import CATALOG, demand, deployment, lengths, objectives, offering, planned
 
 
 def question(
@@ -60,7 +60,11 @@ def with_cache(asked: EngineQuestion, bytes_: float) -> Fit:
 
 def reason(asked: EngineQuestion, name: str, memory: Fit | None = None) -> EngineReason:
     memory = memory or memory_of(asked)
-    return next(item for item in reasons(asked, memory, parameters(asked, memory)) if item.parameter == name)
+    return next(item for item in told(asked, memory) if item.parameter == name)
+
+
+def told(asked: EngineQuestion, memory: Fit) -> tuple[EngineReason, ...]:
+    return reasons(asked, memory, parameters(asked, memory), prefill_share=0.36)
 
 
 R1_DISTILL = ("deepseek-r1-distill-qwen-7b", "l4", "int8")
@@ -75,9 +79,7 @@ def test_neither_load_nor_measurement_changes_a_parameter() -> None:
     )
     again = about(busy, "l4", "int8")
     assert parameters(again, memory_of(again)) == parameters(asked, memory_of(asked))
-    assert reasons(again, memory_of(again), parameters(again, memory_of(again))) == reasons(
-        asked, memory_of(asked), parameters(asked, memory_of(asked))
-    )
+    assert told(again, memory_of(again)) == told(asked, memory_of(asked))
 
 
 def test_sequences_are_what_the_cache_holds_of_them() -> None:
@@ -160,69 +162,63 @@ class TestCacheFormat:
         assert "start at sm90; this is sm89" in reason(old, "kvCacheDtype").reason
 
 
-class TestForeseen:
-    """With a performance model, the setting that sustains most within the objectives."""
+class TestStep:
+    """The token budget: usual for the capability, twice that where first tokens of long prompts are asked for soon."""
 
-    @pytest.mark.parametrize(("gain", "tokens"), [(1.04, 8192), (1.06, 4096)])
-    def test_a_smaller_step_must_gain_enough(self, gain: float, tokens: int) -> None:
-        def foresee(engine: EngineParameters) -> Foreseen:
-            return Foreseen(gain if engine.max_num_batched_tokens == 4096 else 1.0, 500.0, 0.3)
+    def asked(self, ttft_s: float | None, longest: int = 16384) -> EngineQuestion:
+        long = demand(input_tokens=lengths((longest, longest * 0.75, 1.0)))
+        soon = objectives(ttft_s=ttft_s, tpot_s=None)
+        return question("deepseek-r1-distill-llama-70b", "h200", "fp8", 4, demand=long, objectives=soon)
 
-        asked = question("deepseek-v3", "h200", "fp8", 8)
-        engine = parameters(asked, memory_of(asked), foresee)
-        assert engine.max_num_batched_tokens == tokens
-        told = reasons(asked, memory_of(asked), engine, foresee(engine))
-        step = next(item.reason for item in told if item.parameter == "maxNumBatchedTokens")
-        assert "8192, 4096, 2048" in step
+    # 2 x 70.6e9 x 15565 tokens at 40 % of 4 x 1.979e15: 0.69 s, 15 % of 4.6 s.
+    @pytest.mark.parametrize(("ttft_s", "tokens"), [(4.4, 16384), (4.8, 8192), (None, 8192)])
+    def test_it_follows_the_limit_for_first_tokens(self, ttft_s: float | None, tokens: int) -> None:
+        asked = self.asked(ttft_s)
+        assert parameters(asked, memory_of(asked)).max_num_batched_tokens == tokens
 
-    def test_a_setting_that_misses_the_objectives_gives_way_to_one_that_does_not(self) -> None:
-        def foresee(engine: EngineParameters) -> Foreseen | None:
-            return Foreseen(0.1, 10.0, 0.3) if engine.max_num_batched_tokens == 2048 else None
+    def test_prompts_of_one_step_need_no_longer_one(self) -> None:
+        asked = self.asked(0.1, longest=8192)
+        assert parameters(asked, memory_of(asked)).max_num_batched_tokens == 8192
 
-        asked = question("deepseek-v3", "h200", "fp8", 8)
-        assert parameters(asked, memory_of(asked), foresee).max_num_batched_tokens == 2048
-
-    @pytest.mark.parametrize(("running", "sequences"), [(50.0, 100), (1.0, 8), (900.0, 419)])
-    def test_no_more_run_than_twice_a_busy_moment(self, running: float, sequences: int) -> None:
-        asked = question("deepseek-v3", "h200", "fp8", 8)
-        engine = parameters(asked, memory_of(asked), lambda _: Foreseen(1.0, running, 0.3))
-        # At so few, the next-token layer is used: it takes cache, but never below what runs.
-        assert engine.max_num_seqs == sequences
-
-    def test_each_data_parallel_rank_has_a_limit_of_its_own(self) -> None:
-        asked = question("deepseek-v3", "h200", "fp8", 1, 8)
-        assert parameters(asked, memory_of(asked), lambda _: Foreseen(1.0, 400.0, 0.3)).max_num_seqs == 100
-
-    def test_the_roomier_cache_must_gain_enough_too(self) -> None:
-        asked = question("deepseek-v3.2", "h200", "fp8", 8)
-        assert parameters(asked, memory_of(asked), lambda _: Foreseen(1.0, 900.0, 0.3)).kv_cache_dtype == "auto"
-        better = parameters(
-            asked, memory_of(asked), lambda e: Foreseen(1.0 + 0.1 * (e.kv_cache_dtype != "auto"), 900.0, 0.3)
+    def test_a_longer_step_takes_its_room_from_the_cache_and_never_much_of_it(self) -> None:
+        asked = self.asked(1.0)
+        memory, usual = memory_of(asked), self.asked(None)
+        longer, shorter = parameters(asked, memory), parameters(usual, memory)
+        assert longer.kv_cache_bytes < shorter.kv_cache_bytes
+        assert longer.max_num_seqs < shorter.max_num_seqs
+        small = with_cache(asked, 8e9)
+        assert parameters(asked, small).max_num_batched_tokens == 8192
+        assert (
+            "the p95 prompt of 15565 tokens takes one step instead of 2 steps"
+            in reason(asked, "maxNumBatchedTokens").reason
         )
-        assert better.kv_cache_dtype == "fp8_ds_mla"
 
 
 class TestDrafts:
     """The model's next-token layer helps few requests and hurts many."""
 
-    def few(self, model: str = "deepseek-v3", accelerator: str = "h200", precision: str = "fp8") -> EngineParameters:
-        asked = question(model, accelerator, precision, 8)
-        return parameters(asked, memory_of(asked), lambda _: Foreseen(1.0, 4.0, 0.3))
+    def few(self, model: str = "deepseek-v3", accelerator: str = "h200", precision: str = "fp8") -> EngineQuestion:
+        """Requests so long that eleven fill 10 GB."""
+        long = demand(input_tokens=lengths((16384, 12000.0, 1.0)))
+        return question(model, accelerator, precision, 8, demand=long)
 
     def test_on_where_few_can_run_and_its_weights_come_out_of_the_cache(self) -> None:
-        asked = question("deepseek-v3", "h200", "fp8", 8)
-        engine = self.few()
-        assert engine.speculative_tokens == 1
+        asked = self.few()
+        memory = with_cache(asked, 10e9)
+        engine = parameters(asked, memory)
+        assert (engine.speculative_tokens, engine.max_num_seqs) == (1, 9)
         # One layer of 256 experts of 3 x 7168 x 2048 and a shared one in fp8, over 8 ranks: 1.4 GB and its attention.
-        lost = memory_of(asked).cache_budget_bytes - engine.kv_cache_bytes
-        assert 1.4e9 < lost < 1.8e9
+        assert 1.4e9 < memory.cache_budget_bytes - engine.kv_cache_bytes < 1.8e9
+        assert "at most 9 requests run at once" in reason(asked, "speculativeTokens", memory).reason
+        assert "GB drafting layer" in reason(asked, "kvCacheBytes", memory).reason
 
     @pytest.mark.parametrize(
         ("model", "accelerator", "precision"),
         [("deepseek-v3", "h200", "int4"), ("deepseek-r1-distill-llama-70b", "h200", "bf16")],
     )
     def test_off_without_next_token_layers(self, model: str, accelerator: str, precision: str) -> None:
-        assert self.few(model, accelerator, precision).speculative_tokens == 0
+        asked = self.few(model, accelerator, precision)
+        assert parameters(asked, with_cache(asked, 10e9)).speculative_tokens == 0
 
     def test_off_where_many_run(self) -> None:
         asked = question("deepseek-v3", "h200", "fp8", 8)
@@ -230,7 +226,7 @@ class TestDrafts:
         assert "sized to run 419" in reason(asked, "speculativeTokens").reason
 
     def test_off_where_the_longest_request_needs_the_room(self) -> None:
-        asked = question("deepseek-v3", "h200", "fp8", 8)
+        asked = self.few()
         small = with_cache(asked, memory_of(asked).sequence_bytes(asked.longest_tokens) + CACHE_UNIT_BYTES)
         assert parameters(asked, small).speculative_tokens == 0
         assert "longest request needs" in reason(asked, "speculativeTokens", small).reason
@@ -243,24 +239,16 @@ def test_prefixes_are_kept_where_a_prompt_can_fill_a_block(longest: int, shared:
         demand=demand(input_tokens=lengths((longest, longest / 2, 1.0)), shared_prefix_tokens=shared),
     )
     assert parameters(asked, memory_of(asked)).prefix_caching is on
-    told = reason(asked, "prefixCaching").reason
-    assert ("592 declared prefix tokens" in told) == bool(shared), "whole blocks of 16"
+    assert ("592 declared prefix tokens" in reason(asked, "prefixCaching").reason) == bool(shared), "whole blocks of 16"
 
 
 def test_disaggregation_says_what_it_would_save_and_what_it_lacks() -> None:
-    told = reason(question("deepseek-v3", "h200", "fp8", 8), "disaggregatedPrefill")
+    found = reason(question("deepseek-v3", "h200", "fp8", 8), "disaggregatedPrefill")
     # 1200 tokens of 61 x 1152 bytes.
-    assert told.value == "off"
-    assert "84.3 MB of cache a request" in told.reason
-    assert "no router" in told.reason
-
-
-def test_long_answers_leave_prompts_a_smaller_share_of_the_time() -> None:
-    def share(output: float) -> int:
-        asked = question("deepseek-v3", "h200", "fp8", 8, demand=demand(output_tokens=lengths((4096, output, 1.0))))
-        return int(reason(asked, "disaggregatedPrefill").reason.split("take ")[1].split(" %")[0])
-
-    assert share(3000.0) < share(300.0) < share(30.0)
+    assert found.value == "off"
+    assert "36 % of the time" in found.reason
+    assert "84.3 MB of cache a request" in found.reason
+    assert "no router" in found.reason
 
 
 EVERY = (
@@ -298,13 +286,36 @@ def test_every_parameter_has_its_value_and_one_sentence(
     asked = question(model, accelerator, precision, tensor, data, demand=short)
     memory = memory_of(asked)
     engine = parameters(asked, memory)
-    told = reasons(asked, memory, engine)
-    assert tuple(item.parameter for item in told) == EVERY
-    values = {item.parameter: item.value for item in told}
+    found = told(asked, memory)
+    assert tuple(item.parameter for item in found) == EVERY
+    values = {item.parameter: item.value for item in found}
     assert values["maxNumSeqs"] == str(engine.max_num_seqs)
     assert values["kvCacheBytes"] == str(engine.kv_cache_bytes)
     assert values["dtype"] == engine.data_type
-    for item in told:
+    for item in found:
         assert 0 < len(item.reason) <= 256, item
         assert "\n" not in item.reason
         assert not item.reason.endswith("."), item
+
+
+def test_a_plan_says_why_each_setting_of_its_engines_is_as_it_is() -> None:
+    result = planned(deployment("deepseek-r1-distill-qwen-7b"), offering("h100", "20", gpus_per_node=1))
+    (placement,) = result.placements
+    assert tuple(item.parameter for item in placement.engine_reasons) == EVERY
+
+
+def test_weights_of_another_precision_are_planned_in_it_and_variants_in_their_own() -> None:
+    relaxed = objectives(ttft_s=5.0, tpot_s=0.1, per_hour="400")
+    own = deployment("deepseek-v3.2", own_weights=True, own_precision=Precision.INT4, objectives=relaxed)
+    (placement,) = planned(own, offering("h200", "40", max_nodes=8)).placements
+    assert (placement.shape.precision, placement.model) == (Precision.INT4, "")
+
+    other = replace(own, variants=("deepseek-r1-distill-qwen-7b",))
+    (placement,) = planned(other, offering("h100", "20", gpus_per_node=1, max_nodes=16)).placements
+    assert placement.model == "deepseek-r1-distill-qwen-7b"
+
+
+def test_the_same_reasons_change_no_digest() -> None:
+    result = planned(deployment("deepseek-r1-distill-qwen-7b"), offering("h100", "20", gpus_per_node=1))
+    reworded = tuple(replace(item, engine_reasons=()) for item in result.placements)
+    assert digest(replace(result, placements=reworded)) == result.digest
