@@ -116,7 +116,8 @@ def _candidate(weighed: Weighed, load: Load, *, is_chosen: bool) -> Candidate:
 
 
 def _risk(bought: Sequence[Bought]) -> MicroUsd:
-    return MicroUsd(max(0, sum(part.expected_usd_per_hour - part.usd_per_hour for part in bought)))
+    # Pool by pool: what reserved capacity costs anyway is no gain that could outweigh what spot loses.
+    return MicroUsd(sum(max(0, part.expected_usd_per_hour - part.usd_per_hour) for part in bought))
 
 
 def breakdown(hourly: MicroUsd, risk: MicroUsd, prediction: Prediction, load: Load) -> tuple[tuple[str, MicroUsd], ...]:

@@ -55,6 +55,14 @@ def test_dollars_go_where_the_capacity_goes() -> None:
     }
 
 
+def test_reserved_capacity_that_is_paid_anyway_does_not_hide_what_spot_loses() -> None:
+    reserved = Bought("own", CapacityType.RESERVED, 1, micro_usd("30"), micro_usd("0.03"))
+    found = one(weighed(bought=(*weighed().bought, reserved)))
+
+    assert dict(found.breakdown)["risk"] == micro_usd("1")
+    assert found.usd_per_hour == micro_usd("70")
+
+
 def test_prices_of_input_and_output_tokens_add_up_to_the_whole() -> None:
     found = one(weighed())
     tokens_in, tokens_out = 300 * 60 * 1000 / 1e6, 300 * 60 * 250 / 1e6
