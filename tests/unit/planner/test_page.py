@@ -10,6 +10,7 @@ import pytest
 
 from deepseek_operator.cli.page import Report, page
 from deepseek_operator.cli.page.markup import VOID, tag
+from deepseek_operator.cli.page.pictures import marked
 from deepseek_operator.cli.page.scales import axis
 from deepseek_operator.cli.page.scatter import Kind, Mark, front
 from deepseek_operator.cli.page.words import would_pass
@@ -124,6 +125,20 @@ def test_pictures_have_names_descriptions_and_tables_with_the_same_numbers(usual
     assert all(len(str(each["aria-labelledby"]).split()) == 2 for each in pictures)
     for item in usual.planned.candidates:
         assert item.name in found.text
+
+
+def test_what_is_far_too_dear_is_counted_and_not_drawn(usual: Report) -> None:
+    candidates = usual.planned.candidates
+    dear = next(item for item in candidates if item.prediction and not item.is_chosen)
+    refusal = Rejection("dear", RejectionReason.TOO_MANY_REPLICAS, "", accelerator="t4")
+    dear = replace(dear, name="dear", usd_per_million_tokens=micro_usd("99999"), rejection=refusal)
+    planned = replace(usual.planned, candidates=(*candidates, dear))
+
+    assert dear not in marked(replace(usual, planned=planned))
+    text = Page(page([replace(usual, planned=planned)], NOW, has_pools=True)).text
+    left_out = [item for item in candidates if item.usd_per_million_tokens and item not in marked(usual)]
+    assert f"{len(left_out) + 1} of them dearer than the pictures reach" in text
+    assert "$99,999.00" in text
 
 
 def test_everything_the_plan_holds_is_told(usual: Report) -> None:

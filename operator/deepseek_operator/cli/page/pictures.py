@@ -11,10 +11,13 @@ from deepseek_operator.cli.page.scatter import Kind, Labels, Mark, scatter
 from deepseek_operator.cli.page.tables import Column, Row, table
 from deepseek_operator.cli.page.words import dollars, usd
 from deepseek_operator.cli.screens import latency, spaced
+from deepseek_planner.hardware import CapacityType
 from deepseek_planner.plan import Candidate
 from deepseek_planner.units import MICRO_PER_USD
 
 MOST_BARS = 8
+OUT_OF_SIGHT = 4
+"""Times the dearest that would serve: what was refused at more would press all else into a corner."""
 
 
 def pictures(report: Report) -> Iterator[Markup]:
@@ -23,7 +26,7 @@ def pictures(report: Report) -> Iterator[Markup]:
     if not priced:
         return
     yield tag("h3", "Price against latency")
-    yield tag("p", _counted(report, priced), class_="soft")
+    yield tag("p", _counted(report), class_="soft")
     yield tag("figure", tag("div", list(fronts(report, priced)), class_="pair"), _key(), _caption(report))
     rows = breakdowns(report)
     yield tag("h3", "What the dollars pay for")
@@ -54,28 +57,41 @@ COSTS = (
 )
 
 
-def _counted(report: Report, priced: Sequence[Candidate]) -> str:
-    refused = sum(1 for item in priced if item.rejection)
-    before = len(report.planned.candidates) - len(priced)
-    text = f"{len(priced) - refused} alternatives would serve alone, {refused} were priced and refused"
+def _counted(report: Report) -> str:
+    shown, known = len(marked(report)), _known(report)
+    refused = sum(1 for item in known if item.rejection)
+    before = len(report.planned.candidates) - len(known)
+    text = f"{len(known) - refused} alternatives would serve alone, {refused} were priced and refused"
+    text += f" ({len(known) - shown} of them dearer than the pictures reach)" if shown < len(known) else ""
     return text + (f", {before} were refused before their service was worked out." if before else ".")
 
 
 def _caption(report: Report) -> Markup:
-    mixed = len({item.shape for item in report.planned.placements}) > 1
-    return tag("figcaption", BEFORE_MARGIN, MIXED if mixed else None)
+    placements = report.planned.placements
+    mixed = len({(item.model, item.shape) for item in placements}) > 1
+    reserved = any(item.capacity_type is CapacityType.RESERVED for item in placements)
+    return tag("figcaption", BEFORE_MARGIN, MIXED if mixed else None, PAID_ANYWAY if reserved else None)
 
 
 BEFORE_MARGIN = (
     "Latencies are at the asked percentile and the planned load, before the margin, so a point near the target may be "
     "refused."
 )
+PAID_ANYWAY = " Reserved capacity is paid for anyway, so it is chosen before what looks cheaper here."
 MIXED = " The chosen shapes serve together: each is shown as if it served alone."
 
 
-def marked(report: Report) -> list[Candidate]:
-    """Alternatives that have a place in the picture: their price and their latency are known."""
+def _known(report: Report) -> list[Candidate]:
+    """Alternatives of which price and latency are known."""
     return [item for item in report.planned.candidates if item.prediction and item.usd_per_million_tokens]
+
+
+def marked(report: Report) -> list[Candidate]:
+    """Alternatives that have a place in the pictures."""
+    known = _known(report)
+    serving = [item.usd_per_million_tokens for item in known if not item.rejection]
+    dearest = OUT_OF_SIGHT * max(serving) if serving else None
+    return [item for item in known if dearest is None or item.usd_per_million_tokens <= dearest]
 
 
 def fronts(report: Report, priced: Sequence[Candidate]) -> Iterator[Markup]:
