@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from deepseek_planner.hardware import CapacityType
 from deepseek_planner.moves import Move, TargetGroup
 from deepseek_planner.plan import DeploymentInput, EngineGroup, Policy, Shape, Snapshot
 from deepseek_planner.room import replicas_that_fit
@@ -25,6 +26,7 @@ class Goal:
     replicas: int
     shape: Shape
     pool: str
+    capacity_type: CapacityType
     usd_per_replica_hour: MicroUsd
     target: TargetGroup | None
 
@@ -87,6 +89,15 @@ class Progress:
         return self.replicas if self.least_serving is None else min(self.replicas, self.least_serving)
 
     @property
+    def is_cover_spare(self) -> bool:
+        """Whether more replicas that cannot be taken back serve than there shall be of them beside those that can."""
+        kinds = {goal.capacity_type for goal in self.goals} | {group.capacity_type for group in self.fleet}
+        if CapacityType.SPOT not in kinds:
+            return True
+        covers = sum(serving(group) for group in self.fleet if group.capacity_type is not CapacityType.SPOT)
+        return covers > sum(goal.replicas for goal in self.goals if goal.capacity_type is not CapacityType.SPOT)
+
+    @property
     def budget(self) -> MicroUsd:
         return self.deployment.objectives.max_usd_per_hour
 
@@ -121,13 +132,15 @@ def _goals(snapshot: Snapshot, move: Move) -> tuple[Goal, ...]:
     for target in move.targets:
         placement = target.placement
         price = placement.usd_per_replica_hour
-        goals.append(Goal(target.name, placement.replicas, placement.shape, placement.pool, price, target))
+        where = placement.shape, placement.pool, placement.capacity_type
+        goals.append(Goal(target.name, placement.replicas, *where, price, target))
     groups = {group.name: group for group in snapshot.fleet.of(move.key)}
     for kept in move.keeps:
         group = groups.get(kept.name)
         if group is not None and kept.replicas > 0:
             price = group.usd_per_replica_hour or MicroUsd(0)
-            goals.append(Goal(kept.name, kept.replicas, group.shape, group.pool, price, None))
+            where = group.shape, group.pool, group.capacity_type
+            goals.append(Goal(kept.name, kept.replicas, *where, price, None))
     return tuple(goals)
 
 

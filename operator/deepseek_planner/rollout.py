@@ -141,11 +141,9 @@ def _can_end(rollout: Progress) -> bool:
     beside = all(_fits(rollout, goal, rollout.missing(goal)) for goal in missing)
     if beside and _cost(rollout, missing) <= rollout.left:
         return True
-    if not rollout.is_exchange:
-        return False
-    # One more replica of the same shape than there shall be, and an old one can go.
-    more = max(0, rollout.replicas + 1 - rollout.desired)
-    return any(_fits(rollout, goal, more) for goal in missing) or rollout.serving > rollout.floor
+    # One more replica of the same shape than must serve, and an old one can go.
+    more = max(0, rollout.floor + 1 - rollout.desired)
+    return rollout.is_exchange and any(_fits(rollout, goal, more) for goal in missing)
 
 
 def _cost(rollout: Progress, goals: list[Goal]) -> int:
@@ -170,6 +168,10 @@ def _exchange_one_replica(rollout: Progress) -> Step | None:
         return None
     starts = any(group.starting for group in rollout.fleet if group not in rollout.surplus)
     if rollout.serving - 1 < (rollout.replicas if starts else rollout.floor):
+        return None
+    leaves = min((group for group in rollout.fleet if rollout.excess(group)), key=_leaves_first, default=None)
+    takes_cover = leaves is not None and serving(leaves) > 0 and leaves.capacity_type is not CapacityType.SPOT
+    if takes_cover and not rollout.is_cover_spare:
         return None
     if rollout.surplus:
         return _remove_one_surplus_replica(rollout)
@@ -197,7 +199,8 @@ def _wait_for_what_is_missing(rollout: Progress) -> Step | None:
         if rollout.missing(goal):
             group = rollout.running(goal)
             starts = group is not None and group.ready < group.desired and _can_end(rollout)
-            return _wait_for_ready(rollout, goal) if starts and rollout.surplus else _wait_for_room(rollout, goal)
+            goes = rollout.surplus or any(rollout.excess(each) for each in rollout.fleet)
+            return _wait_for_ready(rollout, goal) if starts and goes else _wait_for_room(rollout, goal)
     behind = [goal for goal in rollout.goals if not rollout.is_ready(goal) and not _is_lowered(rollout, goal)]
     waited_for = rollout.surplus or any(_is_lowered(rollout, goal) for goal in rollout.goals)
     return _wait_for_ready(rollout, behind[0]) if behind and waited_for else None
@@ -253,7 +256,7 @@ def _too_dear(rollout: Progress, goal: Goal, need: int) -> str:
 def _need(rollout: Progress, goal: Goal) -> int:
     """Replicas that must start before anything old may stop."""
     if any(rollout.excess(group) for group in rollout.fleet) and rollout.is_exchange:
-        return max(1, rollout.replicas + 1 - rollout.desired)
+        return max(1, rollout.floor + 1 - rollout.desired)
     return rollout.missing(goal)
 
 

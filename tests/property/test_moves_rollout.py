@@ -7,26 +7,35 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepseek_planner.hardware import CapacityType
 from deepseek_planner.moves import Move, MoveReason
-from deepseek_planner.plan import Fleet, Snapshot
-from deepseek_planner.rollout import StepKind, next_step
+from deepseek_planner.plan import Fleet, Policy, Snapshot
+from deepseek_planner.rollout import AS_SHIPPED, StepKind, next_step
 from deepseek_planner.simulation import all_steps, applied, settled
 from deepseek_planner.units import MicroUsd
-from support.fleets import KEY, group, snapshot, target
+from support.fleets import KEY, group, shape, snapshot, target
 
 PRICES = {"h100": "10", "h200": "16", "t4": "2"}
 BLOCKED = {"SurgeOverBudget", "NoRoomInPool"}
 
+SPOT, ON_DEMAND = CapacityType.SPOT, CapacityType.ON_DEMAND
+
 kinds = st.tuples(st.sampled_from(sorted(PRICES)), st.sampled_from("ab"))
+paid = st.sampled_from([SPOT, ON_DEMAND])
 
 
 @st.composite
-def moves(draw, *, within_budget=True):
+def moves(draw, *, within_budget=True, with_scarcity=True):
     """A fleet in any state, anywhere on the way of any move, and the targets of another."""
     running = draw(st.lists(kinds, unique=True, max_size=3))
     groups = [draw(_groups(*kind)) for kind in running]
     wanted = draw(st.lists(kinds, unique=True, min_size=1, max_size=2))
+    how = {kind: draw(paid) for kind in sorted({*running, *wanted})}
+    alike = draw(st.booleans())  # one shape on all pools: replicas are exchanged one for one
+    groups = [_as_paid(each, how[kind], alike) for each, kind in zip(groups, running, strict=True)]
     targets = tuple(target(draw(st.integers(1, 4)), name, PRICES[name], version) for name, version in wanted)
+    placements = (_as_paid(each.placement, how[kind], alike) for each, kind in zip(targets, wanted, strict=True))
+    targets = tuple(replace(each, placement=placed) for each, placed in zip(targets, placements, strict=True))
     seen = snapshot(*sorted(groups, key=lambda item: item.name), min_replicas=draw(st.integers(1, 3)))
     least = spend(seen) if within_budget else 0
     aim = sum(each.placement.usd_per_hour for each in targets)
@@ -35,8 +44,25 @@ def moves(draw, *, within_budget=True):
     deployment = seen.deployments[0]
     objectives = replace(deployment.objectives, max_usd_per_hour=MicroUsd(budget))
     seen = replace(seen, deployments=(replace(deployment, objectives=objectives),))
-    move = Move(KEY, targets, MoveReason.SPEC_CHANGED, required=True, saves_usd_per_hour=MicroUsd(0), message="")
+    if with_scarcity and draw(st.booleans()):
+        free = {each.pool: (draw(st.integers(0, 8)),) for each in seen.offerings}
+        scarce = (replace(each, max_nodes=1, free_gpus_by_node=free[each.pool]) for each in seen.offerings)
+        seen = replace(seen, offerings=tuple(scarce))
+    least = draw(st.none() | st.integers(1, 4))
+    move = Move(
+        KEY,
+        targets,
+        MoveReason.SPEC_CHANGED,
+        required=True,
+        saves_usd_per_hour=MicroUsd(0),
+        message="",
+        least_serving=least,
+    )
     return seen, move
+
+
+def _as_paid(placed, capacity_type, alike):
+    return replace(placed, capacity_type=capacity_type, shape=shape("h100") if alike else placed.shape)
 
 
 @st.composite
@@ -55,6 +81,10 @@ def serving(seen: Snapshot) -> int:
     return sum(min(each.ready, each.desired) for each in seen.fleet.groups)
 
 
+def cover(seen: Snapshot) -> int:
+    return sum(min(each.ready, each.desired) for each in seen.fleet.groups if each.capacity_type is not SPOT)
+
+
 def a_while(seen: Snapshot, draw) -> Snapshot:
     """Some of what starts becomes ready, some of what drains is gone."""
     groups = []
@@ -65,11 +95,11 @@ def a_while(seen: Snapshot, draw) -> Snapshot:
     return replace(seen, fleet=Fleet(tuple(groups)))
 
 
-def states(seen, move, draw):
+def states(seen, move, draw, policy=AS_SHIPPED):
     """The worlds from here to the end, engines being as slow or as fast as hypothesis likes."""
     for _ in range(400):
         yield seen
-        step = next_step(seen, move)
+        step = next_step(seen, move, policy)
         if step is None:
             return
         if step.kind is StepKind.WAIT:
@@ -98,8 +128,27 @@ def test_the_budget_holds_at_every_step(case, data):
 def test_service_never_falls_below_the_smaller_end(case, data):
     seen, move = case
     floor = min(serving(seen), sum(each.placement.replicas for each in move.targets))
+    if move.least_serving is not None:
+        floor = min(floor, move.least_serving)
+    shall = sum(each.placement.replicas for each in move.targets if each.placement.capacity_type is not SPOT)
+    parts = (*(each.placement for each in move.targets), *seen.fleet.groups)
+    covered = min(cover(seen), shall) if any(each.capacity_type is SPOT for each in parts) else 0
     for state in states(seen, move, data.draw):
         assert serving(state) >= floor
+        assert cover(state) >= covered
+
+
+@settings(max_examples=120, deadline=None)
+@given(moves(), st.integers(0, 60), st.data())
+def test_the_clusters_limit_holds_at_every_step(case, more, data):
+    seen, move = case
+    other = group(2, "h200", PRICES["h200"], "z", key=replace(KEY, name="other"))
+    seen = replace(seen, fleet=Fleet((*seen.fleet.groups, other)))
+    aim = sum(each.placement.usd_per_hour for each in move.targets) + other.usd_per_hour
+    policy = Policy(max_usd_per_hour=MicroUsd(max(aim, spend(seen)) + more * 1_000_000))
+    for state in states(seen, move, data.draw, policy):
+        assert spend(state) <= policy.max_usd_per_hour
+        assert other in state.fleet.groups
 
 
 @settings(max_examples=120, deadline=None)
@@ -140,7 +189,7 @@ def test_a_step_is_a_function_of_what_is_observed(case):
 
 
 @settings(max_examples=120, deadline=None)
-@given(moves())
+@given(moves(with_scarcity=False))
 def test_with_money_and_room_every_move_ends_at_its_targets(case):
     seen, move = case
     deployment = seen.deployments[0]
