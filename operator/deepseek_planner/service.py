@@ -7,7 +7,7 @@ that keeps the targets is searched, for many shapes and loads at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,6 @@ from deepseek_planner.prediction.serving import Arrivals, Engines, Percentiles, 
 NORMAL_QUANTILE = {50: 0.0, 90: 1.2816, 95: 1.6449, 99: 2.3263}
 DEFAULT_PERCENTILE = 95
 """Of a latency without a target: nothing depends on it but what is shown."""
-
-RARE = 95
-"""Percentile of lengths beyond which a prompt is too rare to make the tail of others' latencies."""
 
 COARSE, FINE = 10, 8
 """Concurrencies looked at in the first pass of the search, and in each of two closer ones: within 2 percent, below."""
@@ -44,7 +41,9 @@ class Lengths:
     prefill_at: dict[int, float]
     """By percentile."""
     variation: float
-    """Squared coefficient of variation of the prompt tokens that are computed, without the rarest."""
+    """Squared coefficient of variation of the prompt tokens that are computed."""
+    third: float
+    """Mean of their cube over the cube of their mean."""
     per_output: float
     """Mean of one over the output's length."""
 
@@ -78,36 +77,36 @@ def lengths_of(
     output_scale: float = 1.0,
 ) -> Lengths:
     """Lengths of two distributions, each scaled."""
-    mean, longest = inputs.mean_tokens, inputs.max_tokens
+    longest = inputs.max_tokens
 
     def saved(tokens: float) -> float:
         return max(1.0, min(tokens, longest) - shared_prefix_tokens)
 
-    prefill = saved(mean * scale)
-    output = max(1.0, outputs.mean_tokens * output_scale)
-    shortest = [max(1.0, bucket.mean_tokens * output_scale) for bucket in outputs.buckets]
+    shares = [bucket.share for bucket in inputs.buckets]
+    means = [saved(bucket.mean_tokens * scale) for bucket in inputs.buckets]
+    spreads = [variance * scale**2 for variance in _variances(inputs)]
+    prefill = sum(share * mean for share, mean in zip(shares, means, strict=True))
+    rows = list(zip(shares, means, spreads, strict=True))
+    square = sum(share * (mean**2 + spread) for share, mean, spread in rows)
+    cube = sum(share * (mean**3 + 3 * mean * spread) for share, mean, spread in rows)
+    answers = [max(1.0, bucket.mean_tokens * output_scale) for bucket in outputs.buckets]
     return Lengths(
-        input_mean=max(1.0, mean * scale),
-        output_mean=output,
+        input_mean=max(1.0, inputs.mean_tokens * scale),
+        output_mean=max(1.0, outputs.mean_tokens * output_scale),
         prefill_mean=prefill,
         prefill_at={p: saved(inputs.at_percentile(p) * scale) for p in NORMAL_QUANTILE},
-        variation=variance(inputs, up_to=inputs.at_percentile(RARE)) * scale**2 / prefill**2,
-        per_output=sum(bucket.share / tokens for bucket, tokens in zip(outputs.buckets, shortest, strict=True)),
+        variation=max(0.0, square / prefill**2 - 1.0),
+        third=cube / prefill**3,
+        per_output=sum(bucket.share / tokens for bucket, tokens in zip(outputs.buckets, answers, strict=True)),
     )
 
 
-def variance(distribution: LengthDistribution, *, up_to: float) -> float:
-    """Of the lengths, longer ones counted as ``up_to``: what is rarer delays fewer requests than any target is about.
-
-    Inside a bucket a third of the most that its bounds allow around its mean: as if uniform.
-    """
-    mean, below, total = distribution.mean_tokens, 0.0, 0.0
+def _variances(distribution: LengthDistribution) -> Iterator[float]:
+    """Of the lengths inside each bucket: a third of the most that its bounds allow around its mean, as if uniform."""
+    below = 0.0
     for bucket in distribution.buckets:
-        above, here = min(float(bucket.up_to_tokens), up_to), min(bucket.mean_tokens, up_to)
-        inside = max(0.0, (here - below) * (above - here)) / 3
-        total += bucket.share * ((here - mean) ** 2 + inside)
-        below = above
-    return total
+        yield max(0.0, (bucket.mean_tokens - below) * (bucket.up_to_tokens - bucket.mean_tokens)) / 3
+        below = float(bucket.up_to_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +207,10 @@ def engines(replicas: Sequence[Replica], limits: Limits) -> Engines:
                 shape.data_parallel,
                 one.demand.prefill_mean,
                 one.demand.prefill_at[first],
-                one.demand.input_mean - one.demand.prefill_mean,
+                max(0.0, one.demand.input_mean - one.demand.prefill_mean),
                 one.demand.output_mean,
                 one.demand.variation,
+                one.demand.third,
                 one.demand.per_output,
             )
             for one, shape in zip(replicas, shapes, strict=True)

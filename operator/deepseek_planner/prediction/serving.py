@@ -6,14 +6,20 @@ Continuous batching with chunked prefill, open loop. For ``b`` requests that run
   share ``f = 1 - exp(-b / output)`` of the steps carries prompt tokens, at least the share that these need of the
   step's token budget (:mod:`batching`). A step takes ``s = (1 - f) D + f P``: ``D`` a decode step, ``P`` a mixed one.
 * *Who is seen.* A request meets the mean ``b`` of others and itself (arrivals see time averages: R. W. Wolff, 1982),
-  so its steps are those of ``b + 1``. Little's law gives the rate: ``b / (output * s(b + 1))``.
-* *TPOT at a percentile.* The number running is that of a queue with ample servers: Poisson. Over a request's own stay
-  its mean varies by ``2 b / 3`` (autocovariance ``b (1 - t / T)`` of constant stays ``T``, averaged over one). Beside
-  that, the number of mixed steps that a request meets is Poisson. The two excesses add in quadrature.
-* *TTFT.* What is left of the running step (renewal theory: half of ``E[s^2] / E[s]`` on average), the request's own
-  prompt steps, the prompts that came within the same step, and the queue for the token budget: one server whose
-  service is a prompt's share of the budget, Kingman's mean wait (1961), an exponential tail. Each one's excess over
-  its mean at the percentile adds in quadrature, signed: the median of long-tailed prompts lies below the mean.
+  so its steps are those of ``b + 1``. Little's law gives the rate: ``r = b / (output * s(b + 1))``.
+* *Steps as cycles.* Every step serves the prompts that arrived during the one before: a queue with gated service and
+  vacations ``D`` (H. Takagi, Analysis of Polling Systems, 1986). With ``x`` the seconds that a prompt adds to a step
+  and ``p = r E[x]``, a step's mean is ``D / (1 - p)``, its variance ``r E[x^2] s / (1 - p^2)``, its third cumulant
+  ``(r E[x^3] s + 3 p r E[x^2] var) / (1 - p^3)``: long steps collect many prompts and so beget long ones.
+* *TTFT.* What is left of the step that runs (an arrival meets steps in proportion to their length), then the step with
+  the request's own prompt and all that came meanwhile. Mean and variance of what others add follow from the moments
+  of a step; their quantile is that of a gamma distribution. The own prompt's excess at the percentile adds to it in
+  quadrature, signed: the median of long-tailed prompts lies below the mean.
+* *TPOT.* Decoding is a busy period that prompts prolong: over ``n`` steps its variance per token is
+  ``r E[x^2] s / ((1 - p)^2 n)`` (L. Kleinrock, Queueing Systems I, 1975, delay cycles), gamma again. Beside that, the
+  number running varies. With constant stays ``T`` the mean that a request sees over its own has variance ``2 b / 3``
+  (autocovariance ``b (1 - t / T)``); where a step grows with ``b``, by the elasticity ``e``, busy moments last, and it
+  is ``b / (1 - e)`` times between two thirds and one.
 
 ``tests`` hold it against a simulation of the scheduler under Poisson arrivals, step by step.
 """
@@ -33,6 +39,8 @@ STAY_VARIANCE = 2.0 / 3.0
 """Variance of the mean number of others that a request sees, per request running."""
 FULLEST = 0.85
 """Share of the token budget that prompts may take: beyond it their queue grows faster than any estimate holds."""
+MOST_AGAIN = 0.97
+"""Bound of what grows without limit near saturation, where nothing keeps a target anyway."""
 LEAST_ARRIVALS = 1e-9
 """Prompts per step of a replica that nobody uses: keeps shares and their ratios finite."""
 
@@ -58,6 +66,8 @@ class Arrivals(NamedTuple):
     output: Any
     variation: Any
     """Squared coefficient of variation of the prompt."""
+    third: Any
+    """Mean of the cube of the prompt over the cube of its mean."""
     per_output: Any
     """Mean of one over the output's length."""
     burstiness: float = 1.0
@@ -103,24 +113,23 @@ class Engines:
 
     def at(self, running: Any) -> Served:
         """Service with that many requests running per replica on average: shape (models, concurrencies)."""
-        load, percentiles = self._arrivals, self._percentiles
-        width = running.shape[1]
+        load = self._arrivals
         each = running / (self._schedulers.pipeline * self._schedulers.data)
-        seen_far = each + percentiles.token_z * np.sqrt(STAY_VARIANCE * load.burstiness * each)
-        mix = self._mix(np.concatenate([each, seen_far], axis=1))
-        plain, carrying = self._steps(mix)
+        mix = self._mix(each)
+        plain, carrying, slope = self._steps(mix)
         step = (1.0 - mix.share) * plain + mix.share * carrying
-        near, far = step[:, :width], step[:, width:]
-        stalls = mix.share[:, width:] * (1.0 - mix.share[:, width:] + load.variation) * load.per_output
-        stall = percentiles.token_z * np.sqrt(stalls) * (carrying - plain)[:, width:]
-        here = _Mix(*(value[:, :width] if isinstance(value, np.ndarray) else value for value in mix))
-        own = self._own(here, plain[:, :width])
+        own, own_far = self._own(mix, plain)
+        prompts = _Prompts(
+            per_s=each / (load.output * step),
+            share=1.0 - plain / step,
+            seconds=np.maximum(own - plain, 0.0) + plain * load.prompt / mix.room,
+        )
         return Served(
-            rate_per_s=running / (load.output * near),
-            first_token_s=self._first_token(here, plain[:, :width], carrying[:, :width], near, own),
-            per_token_s=near + np.sqrt((far - near) ** 2 + stall**2),
-            prefill_share=1.0 - plain[:, :width] / near,
-            is_stable=(here.fullness <= FULLEST) & (here.room > 1.0),
+            rate_per_s=running / (load.output * step),
+            first_token_s=self._first_token(mix, prompts, step, own, own_far),
+            per_token_s=self._per_token(mix, prompts, step, plain, slope),
+            prefill_share=prompts.share,
+            is_stable=(mix.fullness <= FULLEST) & (mix.room > 1.0),
         )
 
     def _mix(self, each: Any) -> _Mix:
@@ -135,12 +144,14 @@ class Engines:
         prompts = np.maximum(mean, np.minimum(1.0, room / load.prompt))
         return _Mix(each, room, fullness, share, mean, prompts)
 
-    def _steps(self, mix: _Mix) -> tuple[Any, Any]:
-        """Seconds of a decode step and of a mixed one."""
-        load = self._arrivals
+    def _steps(self, mix: _Mix) -> tuple[Any, Any, Any]:
+        """Seconds of a decode step and of a mixed one, and how much longer the former is per request more."""
+        load, width = self._arrivals, mix.each.shape[1]
         context = load.cached + load.prompt + load.output / 2.0
         decodes = mix.each + 1.0
-        plain = self._decode_s(decodes, context)
+        more = 1.0 + np.sqrt(mix.each)
+        both = self._decode_s(np.concatenate([decodes, decodes + more], axis=1), context)
+        plain = both[:, :width]
         chunks = np.maximum(1.0 / mix.prompts, 1.0)
         tokens = mix.prompts * load.prompt
         carrying = self._mixed_s(
@@ -154,7 +165,7 @@ class Engines:
             )
         )
         # A step with a prompt never takes less than one without: two fits must not say so at a small chunk.
-        return plain, np.maximum(carrying, plain)
+        return plain, np.maximum(carrying, plain), (both[:, width:] - plain) / more
 
     def _own(self, mix: _Mix, plain: Any) -> tuple[Any, Any]:
         """Seconds of the steps that carry a request's own prompt: of a mean one, and at the percentile."""
@@ -177,33 +188,37 @@ class Engines:
         seconds = np.maximum(seconds, np.tile(plain, 2)) * chunks
         return seconds[:, :width], seconds[:, width:]
 
-    def _first_token(self, mix: _Mix, plain: Any, carrying: Any, step: Any, own: tuple[Any, Any]) -> Any:
-        load, fix, percentiles = self._arrivals, self._factors, self._percentiles
-        own_mean, own_far = own
-        met = ((1.0 - mix.share) * plain**2 + mix.share * carrying**2) / step
-        """Length of the step that an arrival falls into."""
-        per_s = mix.each / (load.output * step)
-        busy = -np.expm1(-mix.each - per_s * own_mean)
-        remaining = busy * met / 2.0
-        late_step = np.where(mix.share * carrying / step > 1.0 - percentiles.first_share, carrying, plain)
-        remaining_far = busy * percentiles.first_share * late_step
-        beside = per_s * met * busy
-        per_prompt = np.maximum(own_mean - plain, 0.0)
-        beside_far = percentiles.first_z * np.sqrt(beside * (load.burstiness + load.variation)) * per_prompt
-        fullness = np.minimum(mix.fullness, 0.999)
-        served = own_mean * (load.burstiness + load.variation) / (2.0 * (1.0 - fullness))
-        late = 1.0 - percentiles.first_share
-        queue, queue_far = fullness * served, np.maximum(np.log(fullness / late), 0.0) * served
-        mean = fix.wait * remaining + fix.own * (own_mean + beside * per_prompt) + fix.queue * queue
-        excess = (
-            fix.wait * (remaining_far - remaining),
-            fix.own * (own_far - own_mean),
-            fix.own * beside_far,
-            fix.queue * (queue_far - queue if percentiles.first_z > 0 else 0.0 * queue),
+    def _first_token(self, mix: _Mix, prompts: _Prompts, step: Any, own: Any, own_far: Any) -> Any:
+        load, fix = self._arrivals, self._factors
+        per_s, share = prompts.per_s, prompts.share
+        again = np.maximum(share, np.minimum(per_s * prompts.seconds, MOST_AGAIN))
+        second = per_s * prompts.seconds**2 * (load.burstiness + load.variation)
+        third = per_s * prompts.seconds**3 * load.third
+        variance = second * step / (1.0 - again**2)
+        skew = (third * step + 3.0 * again * second * variance) / (1.0 - again**3)
+        # The step that an arrival falls into is met in proportion to its length.
+        met = step + variance / step
+        met_squared = step**2 + 3.0 * variance + skew / step
+        busy = -np.expm1(-mix.each - per_s * own)
+        mean = busy * (fix.wait / 2.0 + fix.own * share) * met
+        squared = busy * (
+            (fix.wait**2 / 3.0 + fix.wait * fix.own * share + (fix.own * share) ** 2) * met_squared
+            + fix.own**2 * second * met
         )
-        squares = sum(part * np.abs(part) for part in excess)
+        others = _gamma_quantile(mean, squared - mean**2, self._percentiles.first_z) - mean
         once = fix.first_token_s + fix.first_token_s_per_token * (load.cached + load.prompt)
-        return np.maximum(once + mean + np.sign(squares) * np.sqrt(np.abs(squares)), once)
+        excess = _together(fix.own * (own_far - own), others)
+        return np.maximum(once + fix.own * own + mean + excess, once)
+
+    def _per_token(self, mix: _Mix, prompts: _Prompts, step: Any, plain: Any, slope: Any) -> Any:
+        load, z = self._arrivals, self._percentiles.token_z
+        free = 1.0 - prompts.share
+        stall = step * prompts.per_s * prompts.seconds**2 * (load.burstiness + load.variation) * load.per_output
+        stalls = np.maximum(_gamma_quantile(step - plain, stall / free**2, z) - (step - plain), 0.0)
+        # Where a step grows with the requests in it, a busy moment lasts: its elasticity says how much.
+        bend = np.minimum(mix.each * slope / plain, MOST_AGAIN)
+        seen = mix.each * load.burstiness * (STAY_VARIANCE + bend * (1.0 - STAY_VARIANCE)) / (1.0 - bend)
+        return step + _together(stalls, z * slope * np.sqrt(seen) / free)
 
     def _decode_s(self, sequences: Any, context: Any) -> Any:
         fix = self._factors
@@ -216,6 +231,26 @@ class Engines:
         seconds = sum(factor * part for factor, part in zip(fix.mixed, self._stack.step(batch), strict=True))
         sequences = batch.decodes + batch.prompts
         return (seconds + fix.mixed_s + fix.sequence_s * sequences) * self._schedulers.pipeline
+
+
+def _gamma_quantile(mean: Any, variance: Any, z: float) -> Any:
+    """Quantile of a gamma distribution with that mean and variance (Wilson and Hilferty, 1931)."""
+    ninth = np.maximum(variance, 0.0) / (9.0 * np.maximum(mean, 1e-12) ** 2)
+    return mean * np.maximum(1.0 - ninth + z * np.sqrt(ninth), 0.0) ** 3
+
+
+def _together(first: Any, second: Any) -> Any:
+    """Excesses of two independent parts over their means: in quadrature, signed."""
+    squares = first * np.abs(first) + second * np.abs(second)
+    return np.sign(squares) * np.sqrt(np.abs(squares))
+
+
+class _Prompts(NamedTuple):
+    per_s: Any
+    share: Any
+    """Part of the time that prompts take."""
+    seconds: Any
+    """That a prompt adds to the steps of others."""
 
 
 class _Mix(NamedTuple):

@@ -122,7 +122,7 @@ def test_bad_input_exits_2_with_every_problem(tmp_path: Path, capsys: pytest.Cap
     text = (
         REQUEST.replace("deepseek-v3}", "deepseek-v9}")
         .replace("expected: 240", "expected: -1")
-        .replace('maxUSDPerHour: "100"', 'maxUSDPerHour: "cheap"')
+        .replace('maxUSDPerHour: "150"', 'maxUSDPerHour: "cheap"')
     )
     pools = POOLS.read_text(encoding="utf-8").replace("accelerator: h200", "accelerator: h300")
 
