@@ -170,23 +170,15 @@ def _exchange_one_replica(rollout: Progress) -> Step | None:
     if rollout.serving - 1 < (rollout.replicas if starts else rollout.floor):
         return None
     leaves = min((group for group in rollout.fleet if rollout.excess(group)), key=_leaves_first, default=None)
-    takes_cover = leaves is not None and serving(leaves) > 0 and leaves.capacity_type is not CapacityType.SPOT
-    if takes_cover and not rollout.is_cover_spare:
+    if leaves is None:
         return None
-    if rollout.surplus:
-        return _remove_one_surplus_replica(rollout)
-    return _lower_one_replica(rollout)
-
-
-def _lower_one_replica(rollout: Progress) -> Step | None:
-    drains = [group for group in rollout.fleet if group.draining]
+    if serving(leaves) and leaves.capacity_type is not CapacityType.SPOT and not rollout.is_cover_spare:
+        return None
+    drains = [group for group in rollout.fleet if group.draining or group.ready > group.desired]
     if drains:
         return _wait_for_drain(rollout, drains[0])
-    for group in sorted(rollout.fleet, key=_leaves_first):
-        if rollout.excess(group):
-            left = group.desired - 1
-            return _step(rollout, StepKind.SCALE, group.name, left, f"{group.desired} -> {left}, one for one")
-    return None
+    left = leaves.desired - 1 if leaves.ready else leaves.desired - rollout.excess(leaves)
+    return _step(rollout, StepKind.SCALE, leaves.name, left, f"{leaves.desired} -> {left}, one for one")
 
 
 def _leaves_first(group: EngineGroup) -> tuple[object, ...]:
