@@ -45,6 +45,18 @@ def test_pods_satisfy_the_restricted_standard(values):
             assert container["resources"]["limits"]["memory"]
 
 
+def test_own_prices_are_mounted_as_a_folder_so_that_a_change_arrives():
+    (container,) = the(render(), "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert not any(mount["name"] == "prices" for mount in container["volumeMounts"])
+    pod = the(render(prices={"configMap": {"name": "ours", "key": "list.csv"}}), "Deployment")["spec"]["template"][
+        "spec"
+    ]
+    (mount,) = (item for item in pod["containers"][0]["volumeMounts"] if item["name"] == "prices")
+    assert mount == {"name": "prices", "mountPath": "/etc/deepseek-operator/prices", "readOnly": True}
+    (volume,) = (item for item in pod["volumes"] if item["name"] == "prices")
+    assert volume["configMap"] == {"name": "ours", "items": [{"key": "list.csv", "path": "prices.csv"}]}
+
+
 def test_only_the_operator_gets_an_api_token():
     deployment, test = pods(render())
     assert deployment["automountServiceAccountToken"] is True
