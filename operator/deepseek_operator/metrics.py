@@ -17,6 +17,7 @@ from deepseek_operator.alerts import Outcome
 from deepseek_operator.reconcile import DeploymentReport, Report
 from deepseek_operator.view import fleet_usd_per_hour, held
 from deepseek_planner import signals
+from deepseek_planner.plan import EngineGroup, Placement
 from deepseek_planner.units import MicroUsd, usd
 
 _DEPLOYMENT = ("namespace", "name", "model")
@@ -122,26 +123,45 @@ def _plans(reports: Iterable[DeploymentReport]) -> Iterator[Metric]:
         if item.plan is None or not item.plan.is_feasible:
             continue
         key = [item.key.namespace, item.key.name, item.plan.model]
-        for placement in item.plan.placements:
-            shape = placement.shape
-            where = [shape.accelerator, str(shape.precision), str(placement.capacity_type), placement.pool]
-            per_hour.add_metric([*key, *where], _dollars(placement.usd_per_hour))
+        _add_placed(per_hour, key, ((placement, placement.usd_per_hour) for placement in item.plan.placements))
         per_million.add_metric(key, _dollars(item.plan.usd_per_million_tokens))
         if (tokens_per_s := _capacity(item)) is not None:
             capacity.add_metric(key[:2], tokens_per_s)
     yield from (per_hour, per_million, capacity)
 
 
+def _add_placed(
+    family: GaugeMetricFamily, key: list[str], priced: Iterable[tuple[Placement | EngineGroup, int]]
+) -> None:
+    """One sample per place: shapes that differ in sharding alone, and old and new engines of a move, share one."""
+    namespace, name, model = key
+    sums: dict[tuple[str, ...], int] = {}
+    for item, hourly in priced:
+        where = (str(item.shape.precision), str(item.capacity_type), item.pool)
+        labels = (namespace, name, item.model or model, item.shape.accelerator, *where)
+        sums[labels] = sums.get(labels, 0) + hourly
+    for place, hourly in sums.items():
+        family.add_metric(place, _dollars(MicroUsd(hourly)))
+
+
 def _capacity(item: DeploymentReport) -> float | None:
-    """The plan's capacity, scaled to the engines that are ready: during a move they are more or fewer.
+    """The plan's capacity, scaled to the engines that are ready: during a move they are more or fewer, or others.
 
     Absent while none is: an idle alert for a fleet that only starts would be wrong.
     """
     if item.plan is None or item.plan.prediction is None:
         return None
-    planned = sum(placement.replicas for placement in item.plan.placements)
-    ready = sum(group.ready for group in item.groups)
-    return item.plan.prediction.capacity_tokens_per_s * ready / planned if planned and ready else None
+    placements = item.plan.placements
+    planned, ready = sum(placement.replicas for placement in placements), sum(group.ready for group in item.groups)
+    if not planned or not ready:
+        return None
+    mean = item.plan.prediction.capacity_tokens_per_s / planned
+    known = {
+        (placement.model, placement.shape): placement.prediction.capacity_tokens_per_s / placement.replicas
+        for placement in placements
+        if placement.prediction is not None and placement.replicas
+    }
+    return sum(group.ready * known.get((group.model, group.shape), mean) for group in item.groups)
 
 
 def _actuals(report: Report) -> Iterator[Metric]:
@@ -156,13 +176,10 @@ def _actuals(report: Report) -> Iterator[Metric]:
     measured = {item.key: item.measured for item in report.snapshot.deployments}
     for item in report.deployments:
         model = str(item.status.get("modelName", ""))
-        for group in item.groups:
-            if group.usd_per_replica_hour is None or not held(group):
-                continue
-            shape = group.shape
-            where = [shape.accelerator, str(shape.precision), str(group.capacity_type), group.pool]
-            paid = _dollars(MicroUsd(held(group) * group.usd_per_replica_hour))
-            per_hour.add_metric([item.key.namespace, item.key.name, model, *where], paid)
+        paid = ((group, held(group) * (group.usd_per_replica_hour or 0)) for group in item.groups)
+        _add_placed(
+            per_hour, [item.key.namespace, item.key.name, model], ((group, each) for group, each in paid if each)
+        )
         seen, spent = measured.get(item.key), fleet_usd_per_hour(item.groups)
         if seen is not None and seen.tokens_per_s > 0 and spent is not None:
             cost = seen.usd_per_million_tokens

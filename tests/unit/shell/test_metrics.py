@@ -16,6 +16,7 @@ from deepseek_operator.server import Health
 from deepseek_operator.settings import Settings
 from deepseek_planner.demand import Measured
 from deepseek_planner.hardware import CapacityType
+from deepseek_planner.models import Precision
 from deepseek_planner.moves import Move, MoveReason
 from deepseek_planner.plan import (
     Confidence,
@@ -74,6 +75,42 @@ def value(samples, series, /, **labels):
 @pytest.fixture
 def metrics():
     return Metrics()
+
+
+def test_engines_that_share_all_labels_are_one_sample(metrics):
+    """Prometheus refuses a scrape in which a series stands twice: in a mixed fleet, and in the middle of a move."""
+    wide = replace(CPU, tensor_parallel=2)
+    plan = replace(PLAN, placements=(PLACEMENT, replace(PLACEMENT, shape=wide, replicas=1)))
+    metrics.observe(report(plan=plan, groups=(GROUP, replace(GROUP, name="new", desired=1, ready=1))), seconds=0.2)
+    text = metrics.expose().decode().splitlines()
+    series = [line.rsplit(" ", 1)[0] for line in text if not line.startswith("#")]
+    assert len(series) == len(set(series))
+    found = read(metrics)
+    assert value(found, "deepseek_plan_usd_per_hour", **NAMED, model="deepseek-tiny", **PLACED) == 0.75
+    assert value(found, "deepseek_actual_usd_per_hour", **NAMED, model="deepseek-tiny", **PLACED) == 0.75
+
+
+def test_precisions_and_variants_are_apart(metrics):
+    int8 = replace(PLACEMENT, shape=replace(CPU, precision=Precision.INT8), model="deepseek-v2-lite")
+    groups = (GROUP, replace(GROUP, name="v", shape=int8.shape, model=int8.model, ready=1, desired=1))
+    metrics.observe(report(plan=replace(PLAN, placements=(PLACEMENT, int8)), groups=groups), seconds=0.2)
+    found = read(metrics)
+    other = PLACED | {"precision": "int8"}
+    assert value(found, "deepseek_plan_usd_per_hour", **NAMED, model="deepseek-v2-lite", **other) == 0.5
+    assert value(found, "deepseek_actual_usd_per_hour", **NAMED, model="deepseek-v2-lite", **other) == 0.25
+    assert value(found, "deepseek_actual_usd_per_hour", **NAMED, model="deepseek-tiny", **PLACED) == 0.5
+
+
+def test_capacity_counts_each_engine_as_what_it_is(metrics):
+    def predicted(tokens_per_s):
+        return replace(PLAN.prediction, capacity_tokens_per_s=tokens_per_s)
+
+    small = replace(PLACEMENT, prediction=predicted(100.0))
+    large = replace(PLACEMENT, shape=replace(CPU, tensor_parallel=2), replicas=1, prediction=predicted(300.0))
+    plan = replace(PLAN, placements=(small, large), prediction=predicted(400.0))
+    groups = (replace(GROUP, ready=1), replace(GROUP, name="l", shape=large.shape, ready=1, desired=1))
+    metrics.observe(report(plan=plan, groups=groups), seconds=0.2)
+    assert value(read(metrics), "deepseek_plan_capacity_tokens_per_second", **NAMED) == 350.0
 
 
 def test_plan_and_fleet_in_dollars(metrics):
