@@ -17,7 +17,7 @@ from deepseek_planner.engine import (
     step_tokens,
 )
 from deepseek_planner.memory import GB, USABLE_SHARE, Fit
-from deepseek_planner.models import CompressedAttention, GroupedAttention
+from deepseek_planner.models import CompressedAttention, GroupedAttention, LatentAttention
 from deepseek_planner.plan import EngineParameters, EngineReason
 
 NODE_LINK_BYTES_PER_S = 50e9
@@ -148,6 +148,8 @@ def _prefix(asked: EngineQuestion, engine: EngineParameters) -> EngineReason:
         text = f"{found} declared prefix tokens are found again: {saved:.0f} % of a mean prompt; costs below 1 % if not"
     else:
         text = "no shared prefix is declared; conversations that go on find their past, and it costs below 1 % if not"
+    if asked.is_cpu and engine.prefix_caching and isinstance(asked.model.attention, LatentAttention):
+        text += "; on a CPU without AMX the engine leaves it off"
     return EngineReason("prefixCaching", "on" if engine.prefix_caching else "off", text)
 
 
