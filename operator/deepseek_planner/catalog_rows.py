@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from deepseek_planner.hardware import Accelerator, InterNode, IntraNode, Price
 from deepseek_planner.models import (
@@ -149,13 +149,8 @@ def _accelerator(raw: Row) -> Accelerator:
 
 
 def _instance(raw: Mapping[str, Any], region: Mapping[str, Any], sources: Mapping[str, Any]) -> Row:
-    source = sources.get(raw["source"])
-    if source is None:
-        raise ValueError(f"source {raw['source']!r} is not in [sources]; add it with text and as_of")
-    if not isinstance(source.get("as_of"), date):
-        raise ValueError(f"source {raw['source']!r} has no date; add as_of")
-
     def price(key: str) -> Price | None:
+        source = _source(raw.get(f"{key}_source", raw["source"]), sources)
         if key not in raw:
             return None
         return Price(usd_per_node_hour=micro_usd(raw[key]), source=source["text"], as_of=source["as_of"])
@@ -174,6 +169,15 @@ def _instance(raw: Mapping[str, Any], region: Mapping[str, Any], sources: Mappin
         "reserved": price("reserved"),
         "spot_by_zone": {zone: micro_usd(value) for zone, value in raw.get("spot_by_zone", {}).items()},
     }
+
+
+def _source(name: str, sources: Mapping[str, Any]) -> Mapping[str, Any]:
+    source = sources.get(name)
+    if source is None:
+        raise ValueError(f"source {name!r} is not in [sources]; add it with text and as_of")
+    if not isinstance(source.get("as_of"), date):
+        raise ValueError(f"source {name!r} has no date; add as_of")
+    return cast("Mapping[str, Any]", source)
 
 
 def _text(error: Exception) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tomllib
+from datetime import date
 from typing import Any
 
 import pytest
@@ -141,6 +142,15 @@ def test_committed_prices_are_known_where_a_list_names_them_and_lie_between_the_
         assert item.on_demand.usd_per_node_hour / 2 < item.reserved.usd_per_node_hour < item.on_demand.usd_per_node_hour
         assert item.price("", CapacityType.RESERVED) == item.reserved
     assert not any(item.capacity_type is CapacityType.RESERVED for item in catalog.load().default_offerings())
+
+
+def test_two_prices_of_an_instance_may_be_of_two_sources_and_days() -> None:
+    (nebius,) = (item for item in catalog.load().instances if item.instance_type == "gpu-h100-sxm_8gpu-128vcpu-1600gb")
+
+    assert nebius.on_demand is not None
+    assert nebius.spot is not None
+    assert (nebius.on_demand.usd_per_node_hour, nebius.on_demand.as_of) == (micro_usd("30.8"), date(2026, 9, 25))
+    assert nebius.spot.as_of < nebius.on_demand.as_of
 
 
 def test_spot_is_below_on_demand_everywhere() -> None:
