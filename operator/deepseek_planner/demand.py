@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from deepseek_planner.units import MicroUsd
@@ -107,3 +108,95 @@ class Objectives:
     priority: int = 0
     availability_percent: float = 99.0
     """Chance, at a random moment, that the capacity left by lost spot nodes carries the planned rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestClass:
+    """Requests of similar lengths: ``share`` of all, with prompts above and up to so many tokens."""
+
+    share: float
+    input_tokens: LengthDistribution
+    output_tokens: LengthDistribution
+    above_tokens: int
+    up_to_tokens: int
+
+    @property
+    def input_mean(self) -> float:
+        return self.input_tokens.mean_tokens
+
+    @property
+    def output_mean(self) -> float:
+        return self.output_tokens.mean_tokens
+
+
+MOST_INPUT_CLASSES = 4
+"""More would each hold too few requests to fill replicas of their own."""
+
+
+def classes(
+    demand: Demand, measured: Measured | None = None, *, most_inputs: int = MOST_INPUT_CLASSES, most_outputs: int = 1
+) -> tuple[RequestClass, ...]:
+    """Requests by length, shortest prompts first: groups of about equal shares of all tokens; shares sum to one.
+
+    Only the two distributions are known, so prompts and answers are taken to be independent. A router sees a prompt and
+    not the answer to come: several classes of answers (``most_outputs``) are for comparisons, not for routing.
+    """
+    inputs = _scaled(demand.input_tokens, measured.mean_input_tokens if measured else None)
+    outputs = _scaled(demand.output_tokens, measured.mean_output_tokens if measured else None)
+    found: list[RequestClass] = []
+    above = 0
+    for group in _groups(inputs.buckets, most_inputs):
+        share, prompts = _whole(group)
+        for answers in _groups(outputs.buckets, most_outputs):
+            part, lengths = _whole(answers)
+            found.append(RequestClass(share * part, prompts, lengths, above, prompts.max_tokens))
+        above = prompts.max_tokens
+    return tuple(found)
+
+
+def _scaled(distribution: LengthDistribution, mean_tokens: float | None) -> LengthDistribution:
+    """With that mean, and nothing longer than before."""
+    if not mean_tokens:
+        return distribution
+    scale, longest = mean_tokens / distribution.mean_tokens, distribution.max_tokens
+    buckets: list[LengthBucket] = []
+    for bucket in distribution.buckets:
+        end = min(longest, max(1, round(bucket.up_to_tokens * scale)))
+        moved = LengthBucket(end, min(float(end), bucket.mean_tokens * scale), bucket.share)
+        if buckets and buckets[-1].up_to_tokens >= end:
+            moved = _joined([buckets.pop(), moved])
+        buckets.append(moved)
+    buckets[-1] = replace(buckets[-1], up_to_tokens=longest)
+    return LengthDistribution(tuple(buckets))
+
+
+def _joined(buckets: Sequence[LengthBucket]) -> LengthBucket:
+    share = sum(bucket.share for bucket in buckets)
+    tokens = sum(bucket.share * bucket.mean_tokens for bucket in buckets)
+    return LengthBucket(buckets[-1].up_to_tokens, tokens / share if share else buckets[-1].mean_tokens, share)
+
+
+def _groups(buckets: Sequence[LengthBucket], most: int) -> list[list[LengthBucket]]:
+    """Neighbours together, so that each group holds about as many tokens, and requests at all."""
+    total = sum(bucket.share * bucket.mean_tokens for bucket in buckets)
+    groups: dict[int, list[LengthBucket]] = {}
+    before, number = 0.0, -1
+    empty: list[LengthBucket] = []
+    for bucket in buckets:
+        if bucket.share <= 0:
+            # Nobody there: it only says how far the next ones reach, or the last ones.
+            (groups[number] if number >= 0 else empty).append(bucket)
+            continue
+        tokens = bucket.share * bucket.mean_tokens
+        number = min(most - 1, int((before + tokens / 2) / total * most))
+        before += tokens
+        groups.setdefault(number, []).append(bucket)
+    first = next(iter(groups.values()))
+    first[:0] = empty
+    return list(groups.values())
+
+
+def _whole(buckets: Sequence[LengthBucket]) -> tuple[float, LengthDistribution]:
+    """The share of all, and the distribution of these alone."""
+    share = sum(bucket.share for bucket in buckets)
+    return share, LengthDistribution(tuple(replace(bucket, share=bucket.share / share) for bucket in buckets))

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepseek_planner.demand import LengthBucket, LengthDistribution, Measured, classes
+from support.planning import CHAT_INPUT, CHAT_OUTPUT, demand
+
+
+@st.composite
+def distributions(draw: st.DrawFn) -> LengthDistribution:
+    ends = sorted(draw(st.sets(st.integers(1, 100_000), min_size=1, max_size=9)))
+    weights = draw(st.lists(st.integers(0, 20), min_size=len(ends), max_size=len(ends)).filter(any))
+    below, buckets = 0, []
+    for end, weight in zip(ends, weights, strict=True):
+        mean = below + (end - below) * draw(st.floats(0.1, 1.0))
+        buckets.append(LengthBucket(end, mean, weight / sum(weights)))
+        below = end
+    return LengthDistribution(tuple(buckets))
+
+
+@given(
+    inputs=distributions(),
+    outputs=distributions(),
+    mean=st.one_of(st.none(), st.floats(1, 50_000)),
+    joint=st.booleans(),
+)
+def test_classes_are_all_requests_once(inputs, outputs, mean, joint):
+    asked = demand(input_tokens=inputs, output_tokens=outputs)
+    measured = Measured(900, 900, 60, 60, mean, None, 0, None, None, None, None)
+    found = classes(asked, measured, most_outputs=2 if joint else 1)
+
+    assert 1 <= len(found) <= (8 if joint else 4)
+    assert sum(one.share for one in found) == pytest.approx(1)
+    assert all(one.share > 0 for one in found)
+    if mean is None:
+        assert sum(one.share * one.input_mean for one in found) == pytest.approx(inputs.mean_tokens)
+        assert sum(one.share * one.output_mean for one in found) == pytest.approx(outputs.mean_tokens)
+    assert found[0].above_tokens == 0
+    assert found[-1].up_to_tokens == inputs.max_tokens
+    borders = sorted({(one.above_tokens, one.up_to_tokens) for one in found})
+    assert all(first[1] == second[0] for first, second in pairwise(borders))
+    for one in found:
+        assert one.input_mean <= one.up_to_tokens * (1 + 1e-9)
+        assert sum(bucket.share for bucket in one.input_tokens.buckets) == pytest.approx(1)
+
+
+def test_lengths_that_nobody_has_are_no_class():
+    buckets = (LengthBucket(10, 5.0, 0.0), LengthBucket(20, 15.0, 1.0), LengthBucket(30, 25.0, 0.0))
+    found = classes(demand(input_tokens=LengthDistribution(buckets)))
+
+    assert [(one.share, one.above_tokens, one.up_to_tokens) for one in found] == [(1.0, 0, 30)]
+
+
+def test_long_prompts_are_few_and_hold_as_many_tokens():
+    found = classes(demand(input_tokens=CHAT_INPUT, output_tokens=CHAT_OUTPUT))
+
+    assert [(one.above_tokens, one.up_to_tokens) for one in found] == [(0, 1200), (1200, 4000), (4000, 16384)]
+    assert found[0].share == pytest.approx(0.5)
+    assert found[-1].output_mean == pytest.approx(CHAT_OUTPUT.mean_tokens)
+
+
+def test_measured_means_move_the_borders():
+    measured = Measured(900, 900, 60, 60, CHAT_INPUT.mean_tokens / 2, None, 0, None, None, None, None)
+    found = classes(demand(), measured)
+
+    assert [one.up_to_tokens for one in found] == [600, 2000, 16384]
+    assert sum(one.share * one.input_mean for one in found) == pytest.approx(CHAT_INPUT.mean_tokens / 2)
