@@ -50,6 +50,15 @@ def test_settings_that_cannot_be_used_are_2_and_told_all_at_once(capsys):
     assert "DEEPSEEK_RESYNC" in text
 
 
+def test_prices_that_cannot_be_used_are_2_line_by_line(tmp_path, capsys):
+    prices = tmp_path / "prices.csv"
+    prices.write_text("instance_type,capacity_type,usd_per_node_hour,as_of\nh,Spot,dear,2026-11-01\n,Spot,1,x\n")
+    assert main(["run", "--price-file", str(prices)]) == 2
+    text = capsys.readouterr().err
+    assert "DEEPSEEK_PRICE_FILE: prices.csv line 2: usd_per_node_hour: dear" in text
+    assert "DEEPSEEK_PRICE_FILE: prices.csv line 3: as_of: x" in text
+
+
 def test_a_fault_of_ours_is_1(monkeypatch, capsys):
     def fault(_):
         raise ZeroDivisionError("a case nobody thought of")
