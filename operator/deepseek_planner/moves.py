@@ -48,6 +48,10 @@ __all__ = [
 ]
 
 
+SAME_DOLLARS = 0.002
+"""Part of the fleet's dollars by which a plan may differ and still cost the same: expected dollars are estimates."""
+
+
 class MoveReason(StrEnum):
     """Why a fleet is moved. Names are API: status, Events and the ``deepseek_moves_total`` metric show them."""
 
@@ -155,12 +159,13 @@ def _verdict(situation: Situation) -> Verdict | None:
     move = _move(situation, differs, _reason(situation, differs), required=False)
     if shunned is not None or differs.is_on_its_way:
         return Verdict(move, _held_by_mode(situation) or shunned)
+    same = SAME_DOLLARS * situation.expected_usd_per_hour
+    if differs.grows and not differs.only_grows and abs(differs.saves) <= same:
+        return None  # the same dollars for another shape: nothing is gained by the disruption
     if differs.only_grows or differs.saves < 0:
         waiting = _held_by_mode(situation) or held_for_capacity(situation, differs)
         beside = _beside(situation, differs, move) if situation.is_cooling_down else None
         return Verdict(replace(beside or move, required=True), waiting)
-    if differs.saves == 0 and differs.grows:
-        return None  # the same dollars for another shape: nothing is gained by the disruption
     return Verdict(move, _held_by_mode(situation) or held_for_savings(situation, differs))
 
 
@@ -276,7 +281,8 @@ def _move(situation: Situation, differs: Difference, reason: MoveReason, *, requ
 def _least_serving(situation: Situation, differs: Difference) -> int | None:
     """Replicas that the busiest minute needs, with headroom, where old and new engines serve alike."""
     measured, plan = covered(situation.deployment.measured), situation.plan
-    shapes = {goal.placement.shape for goal in differs.goals} | {group.shape for group in situation.fleet}
+    shapes = {(goal.placement.model, goal.placement.shape) for goal in differs.goals}
+    shapes |= {(group.model, group.shape) for group in situation.fleet}
     replicas = sum(goal.placement.replicas for goal in differs.goals)
     if measured is None or plan is None or plan.prediction is None or len(shapes) > 1 or not replicas:
         return None

@@ -24,6 +24,7 @@ class Goal:
 
     name: str
     replicas: int
+    model: str
     shape: Shape
     pool: str
     capacity_type: CapacityType
@@ -65,10 +66,10 @@ class Progress:
 
     @property
     def is_exchange(self) -> bool:
-        """Whether what goes and what comes are of one shape, so that one new replica stands for one old."""
-        comes = {goal.shape for goal in self.goals if not self.is_ready(goal)}
-        goes = {group.shape for group in self.fleet if self.excess(group)} | {group.shape for group in self.surplus}
-        return len(comes | goes) == 1
+        """Whether what goes and what comes are of one model and shape, so that one new replica stands for one old."""
+        comes = {(goal.model, goal.shape) for goal in self.goals if not self.is_ready(goal)}
+        leaving = [group for group in self.fleet if self.excess(group)] + list(self.surplus)
+        return len(comes | {(group.model, group.shape) for group in leaving}) == 1
 
     @property
     def replicas(self) -> int:
@@ -132,14 +133,14 @@ def _goals(snapshot: Snapshot, move: Move) -> tuple[Goal, ...]:
     for target in move.targets:
         placement = target.placement
         price = placement.usd_per_replica_hour
-        where = placement.shape, placement.pool, placement.capacity_type
+        where = placement.model, placement.shape, placement.pool, placement.capacity_type
         goals.append(Goal(target.name, placement.replicas, *where, price, target))
     groups = {group.name: group for group in snapshot.fleet.of(move.key)}
     for kept in move.keeps:
         group = groups.get(kept.name)
         if group is not None and kept.replicas > 0:
             price = group.usd_per_replica_hour or MicroUsd(0)
-            where = group.shape, group.pool, group.capacity_type
+            where = group.model, group.shape, group.pool, group.capacity_type
             goals.append(Goal(kept.name, kept.replicas, *where, price, None))
     return tuple(goals)
 

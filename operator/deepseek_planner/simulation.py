@@ -59,6 +59,7 @@ def _created(step: Step, now: datetime) -> EngineGroup:
         name=step.group,
         launch_hash=step.target.launch_hash,
         shape=placement.shape,
+        model=placement.model,
         pool=placement.pool,
         capacity_type=placement.capacity_type,
         desired=step.replicas,
