@@ -37,13 +37,13 @@ def tried(snapshot: Snapshot, deployment: DeploymentInput, policy: Policy) -> tu
 
 
 def startable(
-    offerings: Iterable[Offering], shape: Shape, known: Iterable[Setback]
+    offerings: Iterable[Offering], shape: Shape, known: Iterable[Setback], model: str = ""
 ) -> tuple[list[Offering], list[Rejection]]:
-    """Offerings on which engines of the shape were not given up lately, and why not on the others."""
+    """Offerings on which engines of the shape, of a variant or the model itself, were not given up lately; why not."""
     found: list[Offering] = []
     rejections: list[Rejection] = []
     for offering in offerings:
-        setback = shuns(known, shape, offering.pool)
+        setback = shuns(known, shape, offering.pool, model)
         if setback is None:
             found.append(offering)
         else:

@@ -322,7 +322,7 @@ class Setback:
 
     group: str
     shape: str
-    """Its name."""
+    """Its name, behind that of a variant."""
     pool: str
     at: datetime
     message: str

@@ -21,13 +21,20 @@ def setbacks(snapshot: Snapshot, deployment: DeploymentInput, policy: Policy) ->
     for group in snapshot.fleet.of(deployment.key):
         if group.name not in found and _is_given_up(snapshot, group, policy):
             why = group.failure or "no engine became ready"
-            found[group.name] = Setback(group.name, group.shape.name, group.pool, snapshot.now, why)
+            found[group.name] = Setback(group.name, _named(group.shape, group.model), group.pool, snapshot.now, why)
     return tuple(sorted(found.values(), key=lambda item: (item.at, item.group)))
 
 
-def shuns(known: Iterable[Setback], shape: Shape, pool: str) -> Setback | None:
-    """The setback that speaks against starting engines of this shape on this pool; None where none does."""
-    return next((item for item in known if (item.shape, item.pool) == (shape.name, pool)), None)
+def shuns(known: Iterable[Setback], shape: Shape, pool: str, model: str = "") -> Setback | None:
+    """The setback that speaks against starting engines of this shape on this pool; None where none does.
+
+    A variant's engines that do not start say nothing about the model's own, nor the other way round.
+    """
+    return next((item for item in known if (item.shape, item.pool) == (_named(shape, model), pool)), None)
+
+
+def _named(shape: Shape, model: str) -> str:
+    return f"{model}/{shape.name}" if model else shape.name
 
 
 def cold_start_s(offering: Offering | None, policy: Policy) -> float:

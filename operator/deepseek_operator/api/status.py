@@ -191,7 +191,9 @@ class SetbackStatus(Resource):
     """Engines that were given up because none of them became ready."""
 
     group: Label = Field(description="Name of their group.")
-    shape: Label | None = Field(default=None, description="Name of the shape.")
+    shape: Annotated[str, MaxLen(128)] | None = Field(
+        default=None, description="Name of the shape, behind that of a variant."
+    )
     pool: Annotated[str, MaxLen(253)] | None = Field(default=None, description="Where they were.")
     at: datetime | None = Field(default=None, description="When they were given up.")
     message: Text = Field(default="", description="Why, as far as it is known.")

@@ -26,11 +26,14 @@ from deepseek_planner.plan import (
     DeploymentPlan,
     EngineParameters,
     EngineReason,
+    Fleet,
     Placement,
     Plan,
     Policy,
     Shape,
+    Snapshot,
 )
+from deepseek_planner.setbacks import setbacks, shuns
 from deepseek_planner.units import MicroUsd
 from deepseek_runtime.exposition import labels as meter_labels
 from deepseek_runtime.launchspec import LaunchSpec
@@ -250,6 +253,19 @@ def test_a_running_variant_is_no_twin_of_the_model_itself() -> None:
     assert as_running(settled, (own,), (group,)) == (own,)
     same = launched(resource, INT8, model=QWEN, engine=ENGINE).target
     assert as_running(settled, (same,), (group,))[0].name == group.name
+
+
+def test_what_a_variant_could_not_do_is_not_held_against_the_model_itself() -> None:
+    launch = launched(r1(), INT8, model=QWEN)
+    made = render.engine_group(r1(), launch, 1, offering=offering(INT8), settings=EngineSettings())
+    now = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+    (group,) = fleet([made], [pod_of(made, "a", ready=False)], (), (offering(INT8),)).groups
+    stuck = replace(group, unready_since=now - timedelta(days=1))
+    item = deployment_input(r1(), catalog=CATALOG)
+    known = setbacks(Snapshot(now, (item,), (offering(INT8),), Fleet((stuck,))), item, Policy())
+    assert shuns(known, INT8, "machines", QWEN)
+    assert not shuns(known, INT8, "machines")
+    assert not shuns(known, INT8, "machines", "deepseek-r1-distill-llama-8b")
 
 
 def test_the_summary_names_the_variant() -> None:
