@@ -23,9 +23,9 @@ GIB = float(1 << 30)
 CPU_STEP_TOKENS = 512
 STEP_TOKENS = {7: 2048, 8: 4096, 9: 8192, 10: 16384}
 """Token budget of a step by compute capability's major number: newer ones prefill faster. From sm90 on vLLM's own."""
-LONG_STEP = 2
+LONG_STEPS = (4, 2)
 """Times the budget where first tokens of long prompts are asked for soon."""
-TIGHT = 0.15
+TIGHT = 0.1
 """Share of the limit for first tokens that the prompt's arithmetic alone takes where that limit binds."""
 COMPUTE_SHARE = 0.4
 """Of the peak rate that prompts reach, for that arithmetic."""
@@ -143,29 +143,33 @@ def _usual(asked: EngineQuestion, memory: Fit) -> EngineParameters:
     return _held(asked, memory, _stepping(asked, memory, engine))
 
 
-def is_first_token_tight(asked: EngineQuestion) -> bool:
-    """Whether a prompt at the objective's percentile takes more than one usual step, and its arithmetic much of the
-    time that there is for the first token.
-    """
+def far_prompt_tokens(asked: EngineQuestion) -> float:
+    """Tokens of the prompt that the objective for first tokens is about; 0 without one."""
     target = asked.deployment.objectives.time_to_first_token
-    if target is None or asked.is_cpu:
-        return False
-    prompt = asked.declared.prefill_at[target.percentile]
+    return 0.0 if target is None else asked.declared.prefill_at[target.percentile]
+
+
+def _is_first_token_tight(asked: EngineQuestion) -> bool:
+    """Whether that prompt's arithmetic alone takes much of the time that there is for the first token."""
+    target = asked.deployment.objectives.time_to_first_token
     ranks = asked.shape.tensor_parallel * asked.shape.pipeline_parallel
     rate = COMPUTE_SHARE * ranks * asked.accelerator.flops_per_s[asked.choice.compute]
-    seconds = 2 * asked.model.active_parameters * prompt / rate
-    return prompt > step_tokens(asked.accelerator) and seconds > TIGHT * target.limit_s
+    seconds = 2 * asked.model.active_parameters * far_prompt_tokens(asked) / rate
+    return target is not None and seconds > TIGHT * target.limit_s
 
 
 def _stepping(asked: EngineQuestion, memory: Fit, engine: EngineParameters) -> EngineParameters:
     """With longer steps where first tokens are asked for soon: what they work on comes out of the cache."""
-    if not is_first_token_tight(asked):
+    usual, prompt = engine.max_num_batched_tokens, far_prompt_tokens(asked)
+    if asked.is_cpu or prompt <= usual or not _is_first_token_tight(asked):
         return engine
-    more = (LONG_STEP - 1) * engine.max_num_batched_tokens
-    left = int((memory.cache - activation_bytes(asked.model, asked.shape, more)) // CACHE_UNIT_BYTES) * CACHE_UNIT_BYTES
-    if left < max((1 - LONG_STEP_CACHE) * engine.kv_cache_bytes, memory.sequence_bytes(asked.longest_tokens)):
-        return engine
-    return replace(engine, max_num_batched_tokens=LONG_STEP * engine.max_num_batched_tokens, kv_cache_bytes=left)
+    least = max((1 - LONG_STEP_CACHE) * engine.kv_cache_bytes, memory.sequence_bytes(asked.longest_tokens))
+    for times in LONG_STEPS:
+        work = activation_bytes(asked.model, asked.shape, (times - 1) * usual)
+        left = int((memory.cache - work) // CACHE_UNIT_BYTES) * CACHE_UNIT_BYTES
+        if left >= least and prompt > usual * times / 2:
+            return replace(engine, max_num_batched_tokens=times * usual, kv_cache_bytes=left)
+    return engine
 
 
 def prefix_tokens(asked: EngineQuestion) -> int:

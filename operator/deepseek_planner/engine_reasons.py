@@ -8,6 +8,7 @@ from deepseek_planner.engine import (
     EngineQuestion,
     cache_ratio,
     draft_bytes,
+    far_prompt_tokens,
     fp8_cache_format,
     may_draft,
     most_sequences,
@@ -71,10 +72,11 @@ def _step(asked: EngineQuestion, engine: EngineParameters) -> EngineReason:
     if capability is not None and tokens > usual:
         target = asked.deployment.objectives.time_to_first_token
         assert target is not None
-        prompt = asked.declared.prefill_at[target.percentile]
+        prompt = far_prompt_tokens(asked)
         text = (
-            f"twice the usual: first tokens are asked for within {target.limit_s:g} s, and the p{target.percentile} "
-            f"prompt of {prompt:.0f} tokens takes {_steps(prompt, tokens)} instead of {_steps(prompt, usual)}"
+            f"{tokens // usual} times the usual: first tokens are asked for within {target.limit_s:g} s, and the "
+            f"p{target.percentile} prompt of {prompt:.0f} tokens takes {_steps(prompt, tokens)} instead of "
+            f"{_steps(prompt, usual)}"
         )
     elif capability is not None:
         text = (
