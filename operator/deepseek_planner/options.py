@@ -6,14 +6,16 @@ legal and fits is sized at once (:mod:`service`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from deepseek_planner.catalog import Catalog
-from deepseek_planner.engine import EngineQuestion, most_sequences, parameters, sequence_bytes, step_tokens
+from deepseek_planner.demand import RequestClass
+from deepseek_planner.engine import EngineQuestion, parameters, sequence_bytes
 from deepseek_planner.engine_reasons import reasons
-from deepseek_planner.hardware import Accelerator, InterNode, IntraNode
-from deepseek_planner.memory import CACHE_UNIT_BYTES, GB, Fit, fit
+from deepseek_planner.legal import Laid, Legal, Permission, Wiring, legal, memory_of
+from deepseek_planner.memory import CACHE_UNIT_BYTES, GB, Fit
 from deepseek_planner.models import ModelSpec, Precision
 from deepseek_planner.plan import (
     Confidence,
@@ -25,29 +27,19 @@ from deepseek_planner.plan import (
     RejectionReason,
     Shape,
 )
-from deepseek_planner.precision import PrecisionChoice, PrecisionRefusal, choices
+from deepseek_planner.precision import PrecisionChoice
 from deepseek_planner.prediction.batching import CACHE_HELD_OUTPUT
-from deepseek_planner.prediction.compiled import Setting, compiled
 from deepseek_planner.prediction.predictor import MARGIN_PERCENT
-from deepseek_planner.service import Lengths, Limits, Replica, Service, Sized, lengths, size
-from deepseek_planner.shapes import shapes
+from deepseek_planner.service import Lengths, Limits, Replica, Service, Sized, lengths, lengths_of, size
 from deepseek_planner.slowest import milliseconds, rounded_up, slowest
+
+__all__ = ["Gate", "Known", "Option", "Refusal", "Request", "Wiring", "options", "request", "weigh"]
 
 LOSSY = (Precision.BF16, Precision.FP16, Precision.FP8, Precision.INT8, Precision.FP4, Precision.INT4)
 """Formats by how much they usually lose, least first."""
 
 MOST_GPUS_NAMED = 64
 """Larger replicas are no remedy that anybody would follow."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wiring:
-    """What of a pool bears on shapes: two pools of equal wiring have the same options."""
-
-    accelerator: str
-    gpus_per_node: int
-    intra_node: IntraNode
-    inter_node: InterNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +63,11 @@ class Option:
     loads: tuple[float, ...] = ()
     """By class of lengths, the share of one replica that one request per second of that class takes; infinite where it
     cannot serve the class within the targets. Empty where requests are not routed by length."""
+
+    @property
+    def name(self) -> str:
+        """The shape's name, behind the variant's."""
+        return f"{self.model}/{self.shape.name}" if self.model else self.shape.name
 
     @property
     def confidence(self) -> Confidence:
@@ -159,24 +156,8 @@ Gate = Callable[[Shape], Rejection | None]
 """Whether a shape is worth a closer look: asked after it fits and before its service is worked out."""
 
 
-Key = tuple[str, Shape, IntraNode, InterNode]
-Known = dict[Key, "Option | Rejection"]
+Known = dict[Laid, "Option | Rejection"]
 """What is known of shapes already: nodes of other sizes offer the same ones again."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Setting:
-    """One model on one accelerator and its wiring, with the precisions that are legal there."""
-
-    asked: Request
-    accelerator: Accelerator
-    wiring: Wiring
-    legal: tuple[PrecisionChoice, ...]
-
-    def key(self, shape: Shape) -> Key:
-        # Wires between nodes do not matter to what stays on one.
-        between = self.wiring.inter_node if shape.nodes_per_replica > 1 else InterNode.ETHERNET
-        return self.asked.variant, shape, self.wiring.intra_node, between
 
 
 def options(
@@ -187,76 +168,61 @@ def options(
 
 
 def weigh(
-    asked: Request, places: Sequence[tuple[Wiring, Gate]], catalog: Catalog, *, multi_node: bool, known: Known
+    asked: Request,
+    places: Sequence[tuple[Wiring, Gate]],
+    catalog: Catalog,
+    *,
+    multi_node: bool,
+    known: Known,
+    classes: Sequence[RequestClass] = (),
 ) -> list[tuple[list[Option], list[Refusal]]]:
-    """All shapes on each of the wirings, sized together: that is what makes weighing many of them quick."""
-    outcomes: list[tuple[list[Option], list[Refusal]]] = []
-    pending: dict[Key, _Weighing] = {}
-    wanted: list[list[Key]] = []
+    """All shapes on each of the wirings, sized together: that is what makes weighing many of them quick.
+
+    With ``classes`` each option says what share of a replica a request of each class takes.
+    """
+    pending: dict[Laid, _Weighing] = {}
+    menus: list[tuple[list[Refusal], list[Laid]]] = []
     for wiring, gate in places:
         refused: list[Refusal] = []
-        keys: list[Key] = []
+        laid: list[Laid] = []
         for each in (asked, *asked.variants):
-            setting, candidates = _candidates(each, wiring, catalog, refused, multi_node=multi_node)
-            for choice, shape in candidates:
-                key = setting.key(shape)
-                keys.append(key)
-                if key in known or key in pending:
-                    continue
-                found = _weighing(setting, choice, shape, gate)
-                if isinstance(found, Rejection):
-                    known[key] = found
-                else:
-                    pending[key] = found
-        outcomes.append(([], refused))
-        wanted.append(keys)
-    sized = size([one.replica for one in pending.values()], asked.limits)
-    for (key, one), result in zip(pending.items(), sized, strict=True):
-        known[key] = _outcome(one, result)
-    for (found_here, refused), keys in zip(outcomes, wanted, strict=True):
-        for key in keys:
-            outcome = known[key]
-            if isinstance(outcome, Option):
-                found_here.append(outcome)
-            else:
-                refused.append((outcome, key[1]))
-    return outcomes
+            permitted = _legal(each, wiring, catalog, multi_node=multi_node)
+            refused += permitted.refusals
+            laid += permitted.shapes
+            for one in permitted.shapes:
+                if one not in known and one not in pending:
+                    found = _weighing(each, permitted, one, gate)
+                    if isinstance(found, Rejection):
+                        known[one] = found
+                    else:
+                        pending[one] = found
+        menus.append((refused, laid))
+    for one, outcome in zip(pending, _sized(list(pending.values()), classes), strict=True):
+        known[one] = outcome
+    return [_outcomes(refused, laid, known) for refused, laid in menus]
 
 
-def _candidates(
-    asked: Request, wiring: Wiring, catalog: Catalog, refused: list[Refusal], *, multi_node: bool
-) -> tuple[_Setting, list[tuple[PrecisionChoice, Shape]]]:
-    """Legal precisions and shapes; what is not legal is added to ``refused``."""
-    accelerator = catalog.accelerator(wiring.accelerator)
-    deployment = asked.deployment
-    own_weights = deployment.own_weights and not asked.variant
-    weighed = choices(
-        asked.model,
-        accelerator,
+def _outcomes(refused: list[Refusal], laid: list[Laid], known: Known) -> tuple[list[Option], list[Refusal]]:
+    found: list[Option] = []
+    for one in laid:
+        outcome = known[one]
+        if isinstance(outcome, Option):
+            found.append(outcome)
+        else:
+            refused.append((outcome, one.shape))
+    return found, refused
+
+
+def _legal(asked: Request, wiring: Wiring, catalog: Catalog, *, multi_node: bool) -> Legal:
+    deployment, is_own = asked.deployment, not asked.variant
+    permission = Permission(
         deployment.objectives.accuracy_class,
-        own_weights=own_weights,
-        own_precision=deployment.own_precision,
+        own_weights=deployment.own_weights and is_own,
+        own_precision=deployment.own_precision if is_own else None,
     )
+    accelerator = catalog.accelerator(wiring.accelerator)
     prefix = f"{asked.variant}/" if asked.variant else ""
-    for choice in weighed:
-        if isinstance(choice, PrecisionRefusal):
-            name = f"{prefix}{accelerator.name}-{choice.precision}-*"
-            refused.append((Rejection(name, choice.reason, choice.message), None))
-    legal = tuple(choice for choice in weighed if isinstance(choice, PrecisionChoice))
-    found: list[tuple[PrecisionChoice, Shape]] = []
-    for choice in legal:
-        candidates, illegal = shapes(
-            asked.model,
-            accelerator.name,
-            choice.precision,
-            gpus_per_node=wiring.gpus_per_node,
-            intra_node=wiring.intra_node,
-            inter_node=wiring.inter_node,
-            multi_node=multi_node,
-        )
-        refused += [(Rejection(asked.named(item.shape), item.reason, item.message), item.shape) for item in illegal]
-        found += [(choice, shape) for shape in candidates]
-    return _Setting(asked, accelerator, wiring, legal), found
+    return legal(asked.model, accelerator, wiring, permission, multi_node=multi_node, prefix=prefix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,58 +230,82 @@ class _Weighing:
     """A shape that fits, before its service is worked out."""
 
     asked: Request
-    choice: PrecisionChoice
+    laid: Laid
     replica: Replica
     question: EngineQuestion
-    memory: Fit
 
 
-def _weighing(setting: _Setting, choice: PrecisionChoice, shape: Shape, gate: Gate) -> _Weighing | Rejection:
-    asked, accelerator, wiring = setting.asked, setting.accelerator, setting.wiring
-    model = asked.model
+def _weighing(asked: Request, permitted: Legal, laid: Laid, gate: Gate) -> _Weighing | Rejection:
+    model, shape, memory = asked.model, laid.shape, laid.memory
     if asked.longest_tokens > model.max_context_tokens:
         return _context_too_long(asked, shape)
-    memory = fit(
-        model, shape, accelerator, batched_tokens=step_tokens(accelerator), sequences=most_sequences(accelerator)
-    )
     if memory.cache < max(memory.sequence_bytes(asked.longest_tokens), CACHE_UNIT_BYTES):
-        return _does_not_fit(setting, shape, memory)
+        key = shape, asked.longest_tokens
+        known = permitted.too_large.get(key)
+        if known is None:
+            known = permitted.too_large[key] = _does_not_fit(asked, permitted, shape, memory)
+        return known
     if (refusal := gate(shape)) is not None:
-        return refusal
-    question = EngineQuestion(model, shape, accelerator, choice, asked.declared, asked.longest_tokens, asked.deployment)
-    engine = parameters(question, memory)
-    between = wiring.inter_node if shape.nodes_per_replica > 1 else InterNode.ETHERNET
-    size_of_node = shape.accelerators // shape.nodes_per_replica
-    steps = compiled(
-        model, Setting(accelerator, shape, wiring.intra_node, between, size_of_node, engine.kv_cache_dtype)
+        return replace(refusal, name=asked.named(shape))
+    question = EngineQuestion(
+        model, shape, laid.accelerator, laid.choice, asked.declared, asked.longest_tokens, asked.deployment
     )
+    engine = parameters(question, memory)
+    compiled = laid.compiled(engine.kv_cache_dtype)
     replica = Replica(
-        compiled=steps,
+        compiled=compiled,
         engine=engine,
         demand=asked.demand,
         max_running=_max_running(question, memory, engine, asked.demand),
-        margin=MARGIN_PERCENT[steps.confidence] / 100,
+        margin=MARGIN_PERCENT[compiled.confidence] / 100,
     )
-    return _Weighing(asked, choice, replica, question, memory)
+    return _Weighing(asked, laid, replica, question)
 
 
-def _outcome(one: _Weighing, sized: Sized) -> Option | Rejection:
-    shape, model = one.question.shape, one.asked.model
-    if sized.capacity is None:
-        return _too_slow(one.asked, one.replica, sized.idle)
-    loss = 0 if shape.precision is model.native_precision else 1 + LOSSY.index(shape.precision)
+def _sized(pending: list[_Weighing], classes: Sequence[RequestClass]) -> Iterator[Option | Rejection]:
+    if not pending:
+        return
+    limits = pending[0].asked.limits
+    sized = size([one.replica for one in pending], limits)
+    serving = [(one, found) for one, found in zip(pending, sized, strict=True) if found.capacity is not None]
+    loads = iter(_loads([one for one, _ in serving], limits, classes))
+    for one, found in zip(pending, sized, strict=True):
+        if found.capacity is None:
+            yield _too_slow(one.asked, one.replica, found.idle)
+        else:
+            yield _option(one, found, found.capacity, next(loads))
+
+
+def _loads(serving: list[_Weighing], limits: Limits, classes: Sequence[RequestClass]) -> Iterator[tuple[float, ...]]:
+    """Of each option and class: what one request per second of it takes of a replica that serves nothing else."""
+    replicas: list[Replica] = []
+    for one in serving:
+        for kind in classes:
+            shared = one.asked.deployment.demand.shared_prefix_tokens
+            demand = lengths_of(kind.input_tokens, kind.output_tokens, shared_prefix_tokens=shared)
+            most = _max_running(one.question, one.laid.memory, one.replica.engine, demand)
+            replicas.append(replace(one.replica, demand=demand, max_running=most))
+    found = [math.inf if item.capacity is None else 1 / item.capacity.rate_per_s for item in size(replicas, limits)]
+    for index in range(len(serving)):
+        yield tuple(found[index * len(classes) : (index + 1) * len(classes)])
+
+
+def _option(one: _Weighing, sized: Sized, capacity: Service, loads: tuple[float, ...]) -> Option:
+    shape, asked = one.laid.shape, one.asked
+    loss = 0 if shape.precision is asked.model.native_precision else 1 + LOSSY.index(shape.precision)
     return Option(
         shape=shape,
-        model=one.asked.variant,
-        choice=one.choice,
+        model=asked.variant,
+        choice=one.laid.choice,
         engine=one.replica.engine,
         replica=one.replica,
         sized=sized,
-        capacity=sized.capacity,
-        loss_rank=one.asked.loss_rank + loss,
+        capacity=capacity,
+        loss_rank=asked.loss_rank + loss,
         question=one.question,
-        memory=one.memory,
-        limits=one.asked.limits,
+        memory=one.laid.memory,
+        limits=asked.limits,
+        loads=loads,
     )
 
 
@@ -342,17 +332,17 @@ def _context_too_long(asked: Request, shape: Shape) -> Rejection:
     )
 
 
-def _does_not_fit(setting: _Setting, shape: Shape, memory: Fit) -> Rejection:
-    longest = memory.sequence_bytes(setting.asked.longest_tokens)
+def _does_not_fit(asked: Request, permitted: Legal, shape: Shape, memory: Fit) -> Rejection:
+    longest = memory.sequence_bytes(asked.longest_tokens)
     room = memory.usable - memory.workspace
-    remedies = list(_remedies(setting, shape, memory))
+    remedies = list(_remedies(asked, permitted, shape, memory))
     remedy = f"; {' or '.join(remedies)} would fit" if remedies else ""
-    unit = "slot" if setting.accelerator.compute_capability is None else "GPU"
+    unit = "slot" if permitted.accelerator.compute_capability is None else "GPU"
     what = f"weights need {memory.weights / GB:.1f} GB per {unit}"
     if memory.weights <= room:
         what += f" and the longest request's cache {longest / GB:.1f} GB"
     return Rejection(
-        setting.asked.named(shape),
+        asked.named(shape),
         RejectionReason.DOES_NOT_FIT,
         f"{what}, {max(0.0, room) / GB:.1f} usable{remedy}",
         memory.weights + longest,
@@ -361,12 +351,12 @@ def _does_not_fit(setting: _Setting, shape: Shape, memory: Fit) -> Rejection:
     )
 
 
-def _remedies(setting: _Setting, shape: Shape, memory: Fit) -> Iterator[str]:
+def _remedies(asked: Request, permitted: Legal, shape: Shape, memory: Fit) -> Iterator[str]:
     """More accelerators, or a smaller format: each checked by the same arithmetic."""
-    accelerator, model = setting.accelerator, setting.asked.model
+    accelerator, model = permitted.accelerator, asked.model
     if accelerator.compute_capability is None:
         return
-    least = max(memory.sequence_bytes(setting.asked.longest_tokens), CACHE_UNIT_BYTES)
+    least = max(memory.sequence_bytes(asked.longest_tokens), CACHE_UNIT_BYTES)
     room = memory.usable - memory.workspace - least
     total = memory.weights * shape.accelerators
     count = shape.accelerators
@@ -374,10 +364,8 @@ def _remedies(setting: _Setting, shape: Shape, memory: Fit) -> Iterator[str]:
         count *= 2
     if count > shape.accelerators and total / count <= room:
         yield f"{count} GPUs"
-    for choice in setting.legal:
-        tokens, sequences = step_tokens(accelerator), most_sequences(accelerator)
-        smaller = replace(shape, precision=choice.precision)
-        other = fit(model, smaller, accelerator, batched_tokens=tokens, sequences=sequences)
+    for choice in permitted.choices:
+        other = memory_of(model, replace(shape, precision=choice.precision), accelerator)
         if other.cache >= least and other.weights < memory.weights:
             yield str(choice.precision)
 

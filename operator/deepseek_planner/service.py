@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -159,17 +160,27 @@ class Replica:
         return shape.data_parallel * shape.pipeline_parallel
 
 
-@dataclass(frozen=True, slots=True)
 class Sized:
     """What sizing found: service of an idle replica, and at rates up to its capacity; none: it misses a target."""
 
-    idle: Service
-    points: tuple[Service, ...] = ()
-    """From idle to the highest rate that keeps the targets."""
+    __slots__ = ("_points", "_row", "_running", "_table", "capacity", "idle")
+
+    def __init__(self, idle: Service, table: Served | None = None, running: Any = None, row: int = 0) -> None:
+        self.idle = idle
+        self._table, self._running, self._row = table, running, row
+        self._points: tuple[Service, ...] = ()
+        self.capacity = None if table is None else _service(table, running, row, -1)
+        """At the highest rate that keeps the targets; None: even an idle replica misses one."""
 
     @property
-    def capacity(self) -> Service | None:
-        return self.points[-1] if self.points else None
+    def points(self) -> tuple[Service, ...]:
+        """From idle to the highest rate that keeps the targets."""
+        if not self._points and self._table is not None:
+            found = [_service(self._table, self._running, self._row, column) for column in range(POINTS)]
+            rising = [found[0]]
+            rising += [later for early, later in pairwise(found) if later.rate_per_s > early.rate_per_s]
+            self._points = tuple(replace(one, utilization=one.rate_per_s / found[-1].rate_per_s) for one in rising)
+        return self._points
 
     def at_rate(self, rate_per_s: float) -> Service:
         """Service at a rate, between the points; at the capacity where the rate is higher."""
@@ -229,31 +240,41 @@ def size(replicas: Sequence[Replica], limits: Limits) -> list[Sized]:
     """For each replica the highest rate within the limits, margin included, and a table of the rates below."""
     if not replicas:
         return []
-    model = engines(replicas, limits)
-    margins = np.array([[1.0 + one.margin] for one in replicas])
-    highest = np.array([[_highest_running(one.max_running)] for one in replicas])
-    idle, least = np.minimum(IDLE_RUNNING, highest / 4), np.minimum(LEAST_RUNNING, highest / 2)
-    grid = np.concatenate([idle, least * (highest / least) ** np.linspace(0.0, 1.0, COARSE - 1)], axis=1)
-    found = model.at(grid)
-    low, high, keeps = _bracket(grid, _keeps(found, limits, margins))
-    for _ in range(2):
-        grid = low + (high - low) * np.linspace(0.0, 1.0, FINE + 1)[None, :]
-        low, high, _ = _bracket(grid, _keeps(model.at(grid), limits, margins))
-    table = model.at(low * np.linspace(0.0, 1.0, POINTS)[None, :])
-    running = low * np.linspace(0.0, 1.0, POINTS)[None, :]
+    idle_running = np.array([[min(IDLE_RUNNING, _highest_running(one.max_running) / 4)] for one in replicas])
+    idle = engines(replicas, limits).at(idle_running)
+    keeps = _keeps(idle, limits, _margins(replicas))[:, 0]
+    able = [one for one, is_able in zip(replicas, keeps, strict=True) if is_able]
+    table, running = _table(able, limits) if able else (None, None)
+    rows = np.cumsum(keeps) - 1
     return [
-        Sized(_service(found, grid, index, 0), _points(table, running, index) if keeps[index] else ())
+        Sized(_service(idle, idle_running, index, 0), table if keeps[index] else None, running, int(rows[index]))
         for index in range(len(replicas))
     ]
 
 
-def _bracket(grid: Any, keeps: Any) -> tuple[Any, Any, Any]:
-    """The last concurrency before the first that fails, and that one; and whether there is any."""
-    passed = np.cumprod(keeps, axis=1).sum(axis=1)
-    rows, last = np.arange(len(grid)), grid.shape[1] - 1
-    low = grid[rows, np.maximum(passed - 1, 0)]
-    high = grid[rows, np.minimum(passed, last)]
-    return low[:, None], high[:, None], passed > 0
+def _table(replicas: Sequence[Replica], limits: Limits) -> tuple[Served, Any]:
+    """Service of replicas that keep the targets when idle, from idle to the highest concurrency that does."""
+    model, margins = engines(replicas, limits), _margins(replicas)
+    highest = np.array([[_highest_running(one.max_running)] for one in replicas])
+    idle, least = np.minimum(IDLE_RUNNING, highest / 4), np.minimum(LEAST_RUNNING, highest / 2)
+    grid = np.concatenate([idle, least * (highest / least) ** np.linspace(0.0, 1.0, COARSE - 1)], axis=1)
+    low, high = _bracket(grid, _keeps(model.at(grid), limits, margins))
+    for _ in range(2):
+        grid = low + (high - low) * np.linspace(0.0, 1.0, FINE + 1)[None, :]
+        low, high = _bracket(grid, _keeps(model.at(grid), limits, margins))
+    running = low * np.linspace(0.0, 1.0, POINTS)[None, :]
+    return model.at(running), running
+
+
+def _margins(replicas: Sequence[Replica]) -> Any:
+    return np.array([[1.0 + one.margin] for one in replicas])
+
+
+def _bracket(grid: Any, keeps: Any) -> tuple[Any, Any]:
+    """The last concurrency before the first that fails, and that one; the first is known to keep the targets."""
+    passed = np.maximum(np.cumprod(keeps, axis=1).sum(axis=1), 1)
+    rows = np.arange(len(grid))
+    return grid[rows, passed - 1][:, None], grid[rows, np.minimum(passed, grid.shape[1] - 1)][:, None]
 
 
 def _keeps(found: Served, limits: Limits, margins: Any) -> Any:
@@ -273,22 +294,11 @@ def _highest_running(max_running: float) -> float:
     return max(1e-3, (math.sqrt(z * z / 4 + max_running) - z / 2) ** 2)
 
 
-def _points(table: Served, running: Any, index: int) -> tuple[Service, ...]:
-    highest = float(table.rate_per_s[index, -1])
-    return tuple(
-        _service(table, running, index, column, highest=highest)
-        for column in range(POINTS)
-        if column == 0 or table.rate_per_s[index, column] > table.rate_per_s[index, column - 1]
-    )
-
-
-def _service(table: Served, running: Any, index: int, column: int, *, highest: float = math.inf) -> Service:
-    rate = float(table.rate_per_s[index, column])
+def _service(table: Served, running: Any, row: int, column: int) -> Service:
     return Service(
-        rate_per_s=rate,
-        time_to_first_token_s=float(table.first_token_s[index, column]),
-        time_per_output_token_s=float(table.per_token_s[index, column]),
-        running=float(running[index, column]),
-        prefill_share=float(table.prefill_share[index, column]),
-        utilization=rate / highest,
+        rate_per_s=float(table.rate_per_s[row, column]),
+        time_to_first_token_s=float(table.first_token_s[row, column]),
+        time_per_output_token_s=float(table.per_token_s[row, column]),
+        running=float(running[row, column]),
+        prefill_share=float(table.prefill_share[row, column]),
     )
