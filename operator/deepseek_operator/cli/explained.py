@@ -40,7 +40,9 @@ def _candidate(item: Candidate, model: str) -> Iterator[str]:
     yield f"{prediction.utilization_percent:.0f} %"
     yield f"{prediction.margin_percent} %"
     yield prediction.bottleneck
-    yield spaced(str(item.rejection.reason)) if item.rejection else "chosen" if item.is_chosen else ""
+    chosen = "chosen" if item.is_chosen else ""
+    alone = spaced(str(item.rejection.reason)) if item.rejection else ""
+    yield f"{chosen}; alone {alone}" if chosen and alone else chosen or alone
 
 
 def matrix_screen(rows: Sequence[Row]) -> str:

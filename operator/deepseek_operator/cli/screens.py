@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from deepseek_planner.candidates import quality
 from deepseek_planner.demand import LatencyTarget
 from deepseek_planner.explain import MOST_LOST_TO, alternatives, message, percent, summary, uses_spot
+from deepseek_planner.hardware import CapacityType
 from deepseek_planner.models import ModelSpec
 from deepseek_planner.plan import (
     DeploymentInput,
@@ -50,6 +51,8 @@ def plan_screen(
     lines += _chosen(asked, planned, models) if planned.is_feasible else _infeasible(planned)
     if planned.shortage is not None:
         lines.append(f"  short    {shortage(planned.shortage, priorities)}")
+        if planned.is_feasible and planned.smallest_change:
+            lines.append(f"           all of it with: {planned.smallest_change}")
     lines += [f"  warning  {warning}" for warning in planned.warnings]
     lines.append("")
     if planned.alternatives:
@@ -98,6 +101,8 @@ def _chosen(asked: DeploymentInput, planned: DeploymentPlan, models: Mapping[str
     for text in sorted({_quality(asked, item, models) for item in planned.placements}):
         yield f"         quality loss: {text}"
     yield f"         a token's time: {planned.prediction.bottleneck}"
+    if any(item.capacity_type is CapacityType.RESERVED for item in planned.placements):
+        yield "         reserved capacity is paid for anyway: it comes before what is cheaper by the list"
     if uses_spot(planned):
         yield from _risk(planned)
     if planned.gap_percent > 0:

@@ -39,13 +39,15 @@ def test_each_part_of_a_mixed_fleet_says_its_share_its_model_and_its_prompts() -
 
 def test_shortage_names_who_comes_first_and_warnings_follow() -> None:
     short = Shortage(60, "h200-spot", (DeploymentKey("team-b", "docs"), DeploymentKey("team-c", "x")))
-    text = screen(replace(PLANNED, shortage=short, warnings=("prices are 125 days old",)))
+    more = "more nodes in h200-spot"
+    text = screen(replace(PLANNED, shortage=short, smallest_change=more, warnings=("prices are 125 days old",)))
 
     assert (
         "serves 60 % of the planned load: pool h200-spot is short; team-b/docs (priority 10), team-c/x come first"
         in text
     )
     assert "warning  prices are 125 days old" in text
+    assert f"all of it with: {more}" in text
     budget = screen(replace(PLANNED, shortage=Shortage(0, "budget", ())))
     assert "serves 0 % of the planned load: the cluster's budget is short\n" in budget
 
@@ -58,6 +60,13 @@ def test_risk_is_told_where_spot_is_used_and_the_gap_where_there_is_one() -> Non
     assert "at most 0.42 % cheaper" in screen(told)
     assert "spot: " not in screen(safe)
     assert "cheaper" not in screen(replace(told, gap_percent=0.0))
+
+
+def test_reserved_capacity_is_said_to_come_first() -> None:
+    own = tuple(replace(item, capacity_type=CapacityType.RESERVED) for item in PLANNED.placements)
+
+    assert "reserved capacity is paid for anyway" in screen(replace(PLANNED, placements=own))
+    assert "reserved" not in screen(PLANNED)
 
 
 def test_every_priced_alternative_is_a_line_and_the_others_are_counted() -> None:

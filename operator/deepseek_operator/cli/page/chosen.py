@@ -45,7 +45,11 @@ def _notes(report: Report) -> Iterator[Markup]:
         text = f"It would be feasible with: {change}." if change else ""
         yield tag("p", tag("strong", "No plan is feasible. "), text, class_="note bad")
     if planned.shortage is not None:
-        yield tag("p", tag("strong", "Short: "), f"{shortage(planned.shortage, report.priorities)}.", class_="note bad")
+        text = f"{shortage(planned.shortage, report.priorities)}."
+        text += (
+            f" All of it with: {planned.smallest_change}." if planned.is_feasible and planned.smallest_change else ""
+        )
+        yield tag("p", tag("strong", "Short: "), text, class_="note bad")
 
 
 def _warnings(report: Report) -> list[Markup]:

@@ -113,10 +113,16 @@ def _line(item: Candidate, *, has_models: bool) -> Row:
             f"{prediction.margin_percent} %, {spaced(str(prediction.confidence))}",
             prediction.bottleneck,
             item.quality_loss,
-            item.rejection.message if item.rejection else "chosen" if item.is_chosen else "dearer than the chosen",
+            _verdict(item),
         ),
         "chosen" if item.is_chosen else None,
     )
+
+
+def _verdict(item: Candidate) -> str:
+    if item.rejection is None:
+        return "chosen" if item.is_chosen else "dearer than the chosen"
+    return f"chosen beside others; alone: {item.rejection.message}" if item.is_chosen else item.rejection.message
 
 
 def _rest(items: Sequence[Candidate]) -> Markup:
