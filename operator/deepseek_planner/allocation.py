@@ -13,6 +13,9 @@ from deepseek_planner.hardware import CapacityType
 from deepseek_planner.plan import DeploymentKey, Routing
 from deepseek_planner.units import MicroUsd
 
+BUDGET = "budget"
+"""What is short where it is no pool: the limit of the whole cluster."""
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:

@@ -1,4 +1,4 @@
-"""Dollars: of a replica, of a fleet, per million tokens, and what a spot node's interruptions add.
+"""Dollars: of a replica, and per million tokens.
 
 A replica is charged the fraction of its nodes' accelerators that it holds: the rest of a node is for others. When
 nobody takes it, it is ours all the same, and the meter shows it; a plan cannot know.
@@ -11,7 +11,6 @@ from deepseek_planner.plan import Shape
 from deepseek_planner.units import MicroUsd
 
 TOKENS_PER_UNIT = 1_000_000
-SECONDS_PER_DAY = 86_400.0
 
 
 def usd_per_replica_hour(offering: Offering, shape: Shape) -> MicroUsd:
@@ -32,17 +31,3 @@ def usd_per_million_tokens(usd_per_hour: MicroUsd, requests_per_min: float, toke
         return MicroUsd(0)
     exact = usd_per_hour * TOKENS_PER_UNIT / tokens_per_hour
     return MicroUsd(-int(-exact // 1))
-
-
-def spot_overhead(offering: Offering, shape: Shape, *, engine_start_s: float) -> float:
-    """Share of the time that a replica is paid for but starting again after an interruption of any of its nodes.
-
-    This much more capacity is needed on average, so this much a spot dollar is worth less when offers are compared.
-    """
-    lost_s = offering.startup_s + engine_start_s
-    return offering.interruptions_per_node_day * shape.nodes_per_replica * lost_s / SECONDS_PER_DAY
-
-
-def expected_usd_per_hour(nominal: MicroUsd, overhead: float) -> MicroUsd:
-    """What an offer costs once what it loses is bought again; offers are compared by this."""
-    return MicroUsd(-int(-(nominal * (1 + overhead)) // 1))

@@ -6,15 +6,18 @@ A fleet is homogeneous: one shape, on one or several pools, cheapest first, spot
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from deepseek_planner import cost
+from deepseek_planner import cost, risk
 from deepseek_planner.forecast import planned_requests_per_min, replicas_needed
 from deepseek_planner.hardware import CapacityType, Offering
 from deepseek_planner.options import Option, Request
-from deepseek_planner.plan import DeploymentInput, Placement, Policy, Rejection, RejectionReason, Snapshot
+from deepseek_planner.plan import DeploymentInput, Policy, Rejection, RejectionReason, Shape, Snapshot
 from deepseek_planner.supply import Supply
 from deepseek_planner.units import MicroUsd, format_usd
+
+MORE_AT_MOST = 2
+"""Replicas beyond twice the needed ones that are tried against losses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,16 @@ class Market:
     snapshot: Snapshot
     policy: Policy
     supply: Supply
+    known_odds: dict[tuple[str, int], risk.Odds] = field(default_factory=dict)
+
+    def odds(self, offering: Offering, shape: Shape) -> risk.Odds:
+        """The chances that a replica of the shape is out."""
+        key = offering.pool, shape.nodes_per_replica
+        if key not in self.known_odds:
+            self.known_odds[key] = risk.odds(
+                offering, nodes_per_replica=shape.nodes_per_replica, engine_start_s=self.policy.engine_start_s
+            )
+        return self.known_odds[key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +105,9 @@ def _sized(
             "replicas",
         )
         return
-    start = market.policy.engine_start_s
 
     def value(offering: Offering) -> tuple[int, str]:
-        nominal = cost.usd_per_replica_hour(offering, option.shape)
-        overhead = cost.spot_overhead(offering, option.shape, engine_start_s=start)
-        return cost.expected_usd_per_hour(nominal, overhead), offering.pool
+        return expected_usd_per_hour(market, option, offering, 1), offering.pool
 
     ranked = sorted(offerings, key=value)
     groups = [ranked] + [[item for item in ranked if item.capacity_type is kind] for kind in CapacityType]
@@ -105,7 +115,7 @@ def _sized(
     for group in groups:
         if not group:
             continue
-        outcome = _fleet(market, asked, option, group, needed)
+        outcome = _surely(market, asked, option, group, needed=needed, rate=rate)
         key = tuple((item.pool, count) for item, count in outcome.parts) if isinstance(outcome, Fleet) else ()
         if key in seen:
             continue
@@ -133,6 +143,53 @@ def _needed(market: Market, asked: Request, option: Option, rate_per_min: float)
     return max(least, with_headroom), max(least, without)
 
 
+def _surely(
+    market: Market, asked: Request, option: Option, ranked: list[Offering], *, needed: int, rate: float
+) -> Fleet | Rejection:
+    """The cheapest fleet, with as many replicas more as its losses ask for."""
+    first = _fleet(market, asked, option, ranked, needed)
+    if isinstance(first, Rejection):
+        return first
+    percent = asked.deployment.objectives.availability_percent
+    reached = _reached(market, first, rate)
+    best = reached
+    for count in range(needed + 1, min(2 * needed + MORE_AT_MOST, asked.deployment.constraints.max_replicas) + 1):
+        if reached >= percent:
+            break
+        larger = _fleet(market, asked, option, ranked, count)
+        if isinstance(larger, Rejection):
+            break
+        first, reached = larger, _reached(market, larger, rate)
+        best = max(best, reached)
+    return first if reached >= percent else _too_risky(first, best, percent)
+
+
+def _reached(market: Market, fleet: Fleet, rate: float) -> float:
+    """Percent of the time that what is left of the fleet carries the rate."""
+    if not any(offering.interruptions_per_node_day for offering, _ in fleet.parts):
+        return 100.0
+    option = fleet.option
+    lots = [
+        risk.Lot(market.odds(offering, option.shape), option.capacity.rate_per_s, count)
+        for offering, count in fleet.parts
+    ]
+    return 100 * risk.availability(lots, rate / 60)
+
+
+def _too_risky(fleet: Fleet, reached: float, asked: float) -> Rejection:
+    what = f"{fleet.replicas} x {fleet.option.shape.name} {fleet.capacity_type}"
+    return Rejection(
+        fleet.option.shape.name,
+        RejectionReason.SPOT_RISK,
+        f"{what} carries the load {reached:.4g} % of the time, objectives.availabilityPercent is {asked:g}: "
+        "interruptions take a zone's nodes together; other zones or capacity on demand beside it would help",
+        reached,
+        asked,
+        "%",
+        usd_per_hour=fleet.usd_per_hour,
+    )
+
+
 def _fleet(market: Market, asked: Request, option: Option, ranked: list[Offering], needed: int) -> Fleet | Rejection:
     """Fill the cheapest pools first, spot up to its share."""
     limits, shape = asked.deployment.constraints, option.shape
@@ -156,21 +213,27 @@ def _fleet(market: Market, asked: Request, option: Option, ranked: list[Offering
             option, ranked, needed=needed, room=room, spot_refused=spot_refused, percent=limits.max_spot_percent
         )
     hourly = MicroUsd(sum(count * cost.usd_per_replica_hour(offering, shape) for offering, count in parts))
-    start = market.policy.engine_start_s
-    expected = sum(
-        cost.expected_usd_per_hour(
-            MicroUsd(count * cost.usd_per_replica_hour(offering, shape)),
-            cost.spot_overhead(offering, shape, engine_start_s=start),
-        )
-        for offering, count in parts
-    )
+    expected = sum(expected_usd_per_hour(market, option, offering, count) for offering, count in parts)
     return Fleet(
         option,
         tuple(parts),
         hourly,
         MicroUsd(expected),
-        _per_million(asked, hourly, served_requests_per_min(asked.deployment)),
+        per_million_tokens(asked, hourly, served_requests_per_min(asked.deployment)),
     )
+
+
+def expected_usd_per_hour(market: Market, option: Option, offering: Offering, replicas: int) -> MicroUsd:
+    """With what interruptions lose; next to nothing where it is paid anyway."""
+    service = option.capacity
+    one = risk.expected_usd_per_hour(
+        cost.usd_per_replica_hour(offering, option.shape),
+        offering,
+        nodes_per_replica=option.shape.nodes_per_replica,
+        engine_start_s=market.policy.engine_start_s,
+        request_s=service.time_to_first_token_s + option.replica.demand.output_mean * service.time_per_output_token_s,
+    )
+    return MicroUsd(replicas * one)
 
 
 def served_requests_per_min(deployment: DeploymentInput) -> float:
@@ -182,7 +245,8 @@ def served_requests_per_min(deployment: DeploymentInput) -> float:
     return deployment.demand.expected_requests_per_min
 
 
-def _per_million(asked: Request, hourly: MicroUsd, requests_per_min: float) -> MicroUsd:
+def per_million_tokens(asked: Request, hourly: MicroUsd, requests_per_min: float) -> MicroUsd:
+    """Of a fleet at a rate of requests of the demand's mean lengths."""
     tokens = asked.demand.input_mean + asked.demand.output_mean
     return cost.usd_per_million_tokens(hourly, requests_per_min, tokens)
 
@@ -225,7 +289,7 @@ def _within_budget(asked: Request, fleet: Fleet) -> Fleet | Rejection:
     # The limit is a promise about the expected demand: a quiet hour makes tokens dear and must not forbid the
     # smallest fleet that serves it.
     rate = max(asked.deployment.demand.expected_requests_per_min, served_requests_per_min(asked.deployment))
-    per_million = _per_million(asked, fleet.usd_per_hour, rate)
+    per_million = per_million_tokens(asked, fleet.usd_per_hour, rate)
     if most is not None and per_million > most:
         return Rejection(
             name,
@@ -240,6 +304,20 @@ def _within_budget(asked: Request, fleet: Fleet) -> Fleet | Rejection:
     return fleet
 
 
+def most_usd_per_hour(asked: Request) -> MicroUsd:
+    """What both budgets allow: dollars per hour, and per million tokens at the expected demand."""
+    objectives = asked.deployment.objectives
+    most = objectives.max_usd_per_million_tokens
+    if most is None:
+        return objectives.max_usd_per_hour
+    rate = max(asked.deployment.demand.expected_requests_per_min, served_requests_per_min(asked.deployment))
+    tokens_per_hour = rate * 60 * (asked.demand.input_mean + asked.demand.output_mean)
+    hourly = MicroUsd(int(most * tokens_per_hour / cost.TOKENS_PER_UNIT) + 1)
+    while hourly > 0 and per_million_tokens(asked, hourly, rate) > most:
+        hourly = MicroUsd(hourly - 1)
+    return min(objectives.max_usd_per_hour, hourly)
+
+
 def over_budget(name: str, what: str, hourly: MicroUsd, limit: MicroUsd) -> Rejection:
     """The refusal of what costs more per hour than it may."""
     return Rejection(
@@ -251,32 +329,3 @@ def over_budget(name: str, what: str, hourly: MicroUsd, limit: MicroUsd) -> Reje
         "USD/h",
         usd_per_hour=hourly,
     )
-
-
-def placements(fleet: Fleet) -> tuple[Placement, ...]:
-    """The fleet as the plan holds it, with shares of the traffic in proportion to replicas."""
-    shares = _shares([count for _, count in fleet.parts])
-    return tuple(
-        Placement(
-            shape=fleet.option.shape,
-            pool=offering.pool,
-            capacity_type=offering.capacity_type,
-            replicas=count,
-            share_percent=share,
-            usd_per_replica_hour=cost.usd_per_replica_hour(offering, fleet.option.shape),
-            engine=fleet.option.engine,
-            model=fleet.option.model,
-            engine_reasons=fleet.option.engine_reasons,
-        )
-        for (offering, count), share in zip(fleet.parts, shares, strict=True)
-    )
-
-
-def _shares(replicas: list[int]) -> list[int]:
-    """Whole percents in proportion, summing to 100: the largest remainders get what rounding left."""
-    total = sum(replicas)
-    shares = [count * 100 // total for count in replicas]
-    by_remainder = sorted(range(len(replicas)), key=lambda i: (-(replicas[i] * 100 % total), i))
-    for index in by_remainder[: 100 - sum(shares)]:
-        shares[index] += 1
-    return shares

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from deepseek_planner.demand import AccuracyClass, LatencyTarget, Objectives
 from deepseek_planner.digest import canonical_json
+from deepseek_planner.hardware import CapacityType
 from deepseek_planner.plan import DeploymentPlan, EngineGroup, Fleet, Placement, Plan, Policy, Routing, Snapshot
+from deepseek_planner.risk import RESERVED_DIVISOR
 from deepseek_planner.search import plan
 from deepseek_planner.units import MicroUsd
 from support.feasibility import problems
@@ -155,6 +157,18 @@ def test_a_fleet_that_is_the_plan_is_planned_again(seed: int, routing: Routing) 
     ]
 
 
+@QUICK
+@given(seed=seeds, percent=st.integers(min_value=1, max_value=100))
+def test_a_clusters_limit_is_never_exceeded(seed: int, percent: int) -> None:
+    snapshot = cluster(seed)
+    limit = MicroUsd(cost(planned(snapshot, Policy())) * percent // 100)
+    policy = Policy(max_usd_per_hour=limit)
+    found = planned(snapshot, policy)
+
+    assert problems(snapshot, found, CATALOG, policy) == []
+    assert cost(found) <= limit
+
+
 def without_limits(snapshot: Snapshot) -> Snapshot:
     """Nobody is refused for money: then what is paid may only fall when something gets cheaper."""
     return replace(
@@ -180,12 +194,15 @@ def priced(snapshot: Snapshot, index: int, percent: int) -> Snapshot:
     )
 
 
-def expected_cost(found: Plan) -> int:
-    """What the search minimises: with what interruptions lose."""
-    return sum(
-        item.usd_per_hour if item.expected_usd_per_hour is None else item.expected_usd_per_hour
-        for item in found.deployments.values()
-    )
+def expected_cost(found: Plan) -> float:
+    """What the search minimises: with what interruptions lose, and next to nothing for what is paid anyway."""
+    total = 0.0
+    for item in found.deployments.values():
+        total += item.usd_per_hour if item.expected_usd_per_hour is None else item.expected_usd_per_hour
+        for placed in item.placements:
+            if placed.capacity_type is CapacityType.RESERVED:
+                total -= placed.usd_per_hour * (1 - 1 / RESERVED_DIVISOR)
+    return total
 
 
 def slack(*plans: Plan) -> float:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from deepseek_planner.allocation import Allotment, Part, Solution
+from deepseek_planner.allocation import BUDGET, Allotment, Part, Solution
 from deepseek_planner.mix.asks import FULL, PARTS, Mode, Seeker
 from deepseek_planner.mix.lattice import Column
 from deepseek_planner.mix.world import World
 from deepseek_planner.plan import DeploymentKey, Routing
 from deepseek_planner.units import MicroUsd
-
-BUDGET = "budget"
 
 MOST_NAMED = 8
 """Deployments that are named as served before another one."""

@@ -147,8 +147,8 @@ def _beats(one: Item, other: Item, ask: Ask) -> bool:
         or any(amount > taken.get(row, 0) for row, amount in one.uses)
     ):
         return False
-    if ask.holds is not None and one.is_spot and (a.accelerators, a.nodes) != (b.accelerators, b.nodes):
-        return False  # what is lost together depends on how many sit on a node
+    if ask.holds is not None and a.nodes > b.nodes:
+        return False  # a replica over more nodes is lost more often
     if ask.routing is Routing.EVEN:
         return True
     if a.option != b.option and (a.capacity_per_s <= 0 or not _is_exact(other, ask)):

@@ -15,7 +15,7 @@ from support.planning import CATALOG, demand, deployment, lengths, objectives, o
 
 SPOT, ON_DEMAND = CapacityType.SPOT, CapacityType.ON_DEMAND
 H200 = offering("h200", "63.296")
-H200_SPOT = offering("h200", "20.7848", "h200-spot", capacity_type=SPOT, interruptions_per_node_day=0.4, startup_s=240)
+H200_SPOT = offering("h200", "20.7848", "h200-spot", capacity_type=SPOT, interruptions_per_node_day=0.05, startup_s=240)
 SMALL = "deepseek-r1-distill-qwen-7b"
 
 
@@ -48,7 +48,9 @@ def test_half_a_node_costs_half_a_node() -> None:
 
 
 def test_declared_demand_is_sized_for_its_peak_until_the_window_is_measured() -> None:
-    asked = deployment(SMALL, demand=demand(60, 6000), objectives=objectives(ttft_s=2.0, accuracy="Critical", per_hour="900"))
+    asked = deployment(
+        SMALL, demand=demand(60, 6000), objectives=objectives(ttft_s=2.0, accuracy="Critical", per_hour="900")
+    )
     pools = offering("l40s", "30.1312", max_nodes=64)
     partly = replace(asked, measured=Measured(900, 500, 30, 40, None, None, 0, None, None, None, None))
     quiet = replace(asked, measured=Measured(900, 900, 30, 40, None, None, 0, None, None, None, None))

@@ -1,0 +1,261 @@
+"""Between deployments and the bare question of the mixed-fleet search: offers made of options, fleets of its answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from deepseek_planner import cost, risk
+from deepseek_planner.allocation import Allotment, Ask, Offer
+from deepseek_planner.fleets import Fleet, Market, expected_usd_per_hour, most_usd_per_hour
+from deepseek_planner.hardware import Offering
+from deepseek_planner.options import Option
+from deepseek_planner.plan import Confidence, Placement, Prediction, Routing
+from deepseek_planner.units import MicroUsd
+from deepseek_planner.weighing import Outcome
+
+RANK_UNITS = 10**6
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What one deployment asks for, and what its offers stand for."""
+
+    outcome: Outcome
+    ask: Ask
+    places: tuple[tuple[Option, Offering], ...]
+    """By index of offer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lot:
+    """Replicas of one option on one offering, with their part of the traffic."""
+
+    option: Option
+    offering: Offering
+    replicas: int
+    share: float
+    by_class: tuple[float, ...] = ()
+    """By class of lengths, the part of its requests that goes here; empty where all go everywhere."""
+
+    @property
+    def usd_per_hour(self) -> MicroUsd:
+        return MicroUsd(self.replicas * cost.usd_per_replica_hour(self.offering, self.option.shape))
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """The fleet of one deployment: replicas of one or several options on one or several offerings."""
+
+    lots: tuple[Lot, ...]
+    requests_per_s: float
+    """That it is for."""
+    routing: Routing
+
+    @property
+    def replicas(self) -> int:
+        return sum(lot.replicas for lot in self.lots)
+
+    @property
+    def usd_per_hour(self) -> MicroUsd:
+        return MicroUsd(sum(lot.usd_per_hour for lot in self.lots))
+
+    @property
+    def parts(self) -> tuple[tuple[str, str, int], ...]:
+        """What tells one fleet from another."""
+        return tuple(sorted((lot.option.name, lot.offering.pool, lot.replicas) for lot in self.lots))
+
+
+def question(market: Market, outcome: Outcome) -> Question:
+    """The deployment's offers: every option on every offering where engines of it may be started."""
+    deployment, policy = outcome.deployment, market.policy
+    places = _places(outcome)
+    numbers = {identity: number for number, identity in enumerate(dict.fromkeys(id(option) for option, _ in places))}
+    rate, limits = outcome.requests_per_min / 60, deployment.constraints
+    groups = market.snapshot.fleet.of(deployment.key)
+    serves = any(group.ready for group in groups)
+    peak = deployment.demand.peak_requests_per_min / 60
+    ask = Ask(
+        key=deployment.key,
+        requests_per_s=rate,
+        class_rates_per_s=(),
+        offers=tuple(_offer(market, option, offering, numbers[id(option)]) for option, offering in places),
+        routing=Routing.EVEN,
+        min_replicas=limits.min_replicas,
+        max_replicas=limits.max_replicas,
+        max_usd_per_hour=most_usd_per_hour(outcome.asked),
+        max_spot_percent=limits.max_spot_percent,
+        priority=deployment.objectives.priority,
+        holds=_holds(market, outcome, places),
+        spare_per_s=min(peak, rate * (1 + policy.headroom_percent / 100)) if serves else 0.0,
+        running=_running(market, outcome, places),
+    )
+    return Question(outcome, ask, tuple(places))
+
+
+def _places(outcome: Outcome) -> list[tuple[Option, Offering]]:
+    """By names, so that the order of what is known says nothing."""
+    places = [(option, offering) for option, offerings in outcome.choices for offering in offerings]
+    return sorted(places, key=lambda place: (place[0].name, -place[0].capacity.rate_per_s, place[1].pool))
+
+
+def _offer(market: Market, option: Option, offering: Offering, number: int) -> Offer:
+    shape, capacity = option.shape, option.capacity.rate_per_s
+    return Offer(
+        option=number,
+        pool=offering.pool,
+        capacity_type=offering.capacity_type,
+        usd_per_hour=cost.usd_per_replica_hour(offering, shape),
+        expected_usd_per_hour=expected_usd_per_hour(market, option, offering, 1),
+        accelerators=shape.accelerators,
+        nodes=shape.nodes_per_replica,
+        capacity_per_s=capacity,
+        # Of equal dollars and accelerators: the least lossy, the surest, the roomiest.
+        rank=(option.loss_rank, option.margin_percent, -round(RANK_UNITS * capacity / shape.accelerators)),
+    )
+
+
+def _running(market: Market, outcome: Outcome, places: Sequence[tuple[Option, Offering]]) -> dict[int, int]:
+    """Replicas that run. Of two groups in one place one replaces the other: the surge of a move is not what runs."""
+    running: dict[int, int] = {}
+    for group in market.snapshot.fleet.of(outcome.deployment.key):
+        for index, (option, offering) in enumerate(places):
+            if (option.shape, option.model, offering.pool) == (group.shape, group.model, group.pool):
+                running[index] = max(group.desired, running.get(index, 0))
+                break
+    return running
+
+
+def _holds(
+    market: Market, outcome: Outcome, places: Sequence[tuple[Option, Offering]]
+) -> Callable[[Mapping[int, int]], bool] | None:
+    """Whether what interruptions leave of a fleet carries the rate as often as is asked; None: nothing is lost."""
+    if not any(offering.interruptions_per_node_day for _, offering in places):
+        return None
+    percent = outcome.deployment.objectives.availability_percent
+    known: dict[tuple[tuple[int, int], ...], bool] = {}
+
+    def holds(replicas: Mapping[int, int]) -> bool:
+        key = tuple(sorted((index, count) for index, count in replicas.items() if count))
+        if key not in known:
+            lots = [Lot(*places[index], count, 0.0) for index, count in key]
+            known[key] = _availability(market, lots, outcome.requests_per_min / 60, Routing.EVEN) >= percent - 1e-9
+        return known[key]
+
+    return holds
+
+
+def availability_percent(market: Market, mix: Mix) -> float:
+    """Of the time, that what is left of the fleet carries the rate that it is for."""
+    return _availability(market, mix.lots, mix.requests_per_s, mix.routing)
+
+
+def _availability(market: Market, lots: Sequence[Lot], rate_per_s: float, routing: Routing) -> float:
+    least = min(lot.option.capacity.rate_per_s for lot in lots)
+    return 100 * risk.availability(
+        (
+            risk.Lot(
+                market.odds(lot.offering, lot.option.shape),
+                least if routing is Routing.EVEN else lot.option.capacity.rate_per_s,
+                lot.replicas,
+            )
+            for lot in lots
+        ),
+        rate_per_s,
+    )
+
+
+def mix(asked: Question, allotment: Allotment) -> Mix:
+    """The fleet that was allotted, largest part first."""
+    lots = []
+    for part in allotment.parts:
+        option, offering = asked.places[part.offer]
+        lots.append(Lot(option, offering, part.replicas, part.shares[0]))
+    lots.sort(key=lambda lot: (-lot.replicas * lot.option.shape.accelerators, lot.option.name, lot.offering.pool))
+    return Mix(tuple(lots), asked.ask.requests_per_s * allotment.served, asked.ask.routing)
+
+
+def of_fleet(fleet: Fleet, requests_per_s: float) -> Mix:
+    """A fleet of one option, as a mix."""
+    total = fleet.replicas
+    lots = [Lot(fleet.option, offering, count, count / total) for offering, count in fleet.parts]
+    return Mix(tuple(lots), requests_per_s, Routing.EVEN)
+
+
+def expected_dollars(market: Market, found: Mix) -> MicroUsd:
+    """Per hour, with what interruptions lose; what is reserved counts as billed."""
+    return MicroUsd(
+        sum(
+            max(lot.usd_per_hour, expected_usd_per_hour(market, lot.option, lot.offering, lot.replicas))
+            for lot in found.lots
+        )
+    )
+
+
+def placements(found: Mix) -> tuple[Placement, ...]:
+    """The fleet as the plan holds it."""
+    shares = percents([lot.share for lot in found.lots])
+    return tuple(
+        Placement(
+            shape=lot.option.shape,
+            pool=lot.offering.pool,
+            capacity_type=lot.offering.capacity_type,
+            replicas=lot.replicas,
+            share_percent=share,
+            usd_per_replica_hour=cost.usd_per_replica_hour(lot.offering, lot.option.shape),
+            engine=lot.option.engine,
+            model=lot.option.model,
+            engine_reasons=lot.option.engine_reasons,
+            prediction=predicted,
+        )
+        for lot, share, predicted in zip(found.lots, shares, predictions(found), strict=True)
+    )
+
+
+def predictions(found: Mix) -> list[Prediction]:
+    """Of each lot alone. Where every replica gets the same, none can be given more than the weakest sustains."""
+    least = min(lot.option.capacity.rate_per_s for lot in found.lots)
+    result = []
+    for lot in found.lots:
+        rate = found.requests_per_s * lot.share
+        own = lot.option.prediction(rate, replicas=lot.replicas)
+        part = least / lot.option.capacity.rate_per_s
+        result.append(
+            replace(
+                own,
+                utilization_percent=round(own.utilization_percent / part, 1),
+                capacity_tokens_per_s=own.capacity_tokens_per_s * part,
+                capacity_requests_per_min=own.capacity_requests_per_min * part,
+            )
+        )
+    return result
+
+
+def together(parts: Iterable[Prediction], requests_per_s: float) -> Prediction:
+    """Of the whole fleet: what the worst served requests see."""
+    every = list(parts)
+    fullest = max(every, key=lambda item: item.utilization_percent)
+    capacity = sum(item.capacity_requests_per_min for item in every)
+    order = list(Confidence)
+    return replace(
+        fullest,
+        time_to_first_token_s=max(item.time_to_first_token_s for item in every),
+        time_per_output_token_s=max(item.time_per_output_token_s for item in every),
+        utilization_percent=round(100 * 60 * requests_per_s / capacity, 1),
+        capacity_tokens_per_s=sum(item.capacity_tokens_per_s for item in every),
+        capacity_requests_per_min=capacity,
+        confidence=max((item.confidence for item in every), key=order.index),
+        margin_percent=max(item.margin_percent for item in every),
+        prefill_share=sum(item.prefill_share * item.capacity_requests_per_min for item in every) / capacity,
+    )
+
+
+def percents(shares: Sequence[float]) -> list[int]:
+    """Whole percents, summing to 100: the largest remainders get what rounding left."""
+    exact = [round(100 * share, 6) for share in shares]
+    whole = [math.floor(value) for value in exact]
+    by_remainder = sorted(range(len(shares)), key=lambda i: (whole[i] - exact[i], i))
+    for index in by_remainder[: 100 - sum(whole)]:
+        whole[index] += 1
+    return whole

@@ -1,0 +1,162 @@
+"""Every shape of every pool weighed for one deployment: what would serve it alone, and why the others would not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from deepseek_planner import cost, eligibility
+from deepseek_planner.candidates import Bought, Weighed
+from deepseek_planner.catalog import Catalog
+from deepseek_planner.fleets import Fleet, Market, expected_usd_per_hour, fleets, over_budget
+from deepseek_planner.hardware import Offering
+from deepseek_planner.models import ModelSpec
+from deepseek_planner.options import Gate, Option, Request, Wiring, request, weigh
+from deepseek_planner.plan import DeploymentInput, Rejection, Shape
+from deepseek_planner.units import MicroUsd
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What all deployments of a snapshot share."""
+
+    catalog: Catalog
+    offerings: tuple[Offering, ...]
+    market: Market
+    explains: bool
+    """Whether every alternative is kept, with its dollars: it takes longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What there is for one deployment under its limits."""
+
+    deployment: DeploymentInput
+    asked: Request
+    requests_per_min: float
+    """To plan for."""
+    source: str
+    """Of the rate: ``declared`` or ``measured``."""
+    choices: tuple[tuple[Option, tuple[Offering, ...]], ...]
+    """Options that serve, with the offerings where engines of them may be started."""
+    fleets: tuple[Fleet, ...]
+    """Of one option each, feasible alone, best first."""
+    rejections: tuple[Rejection, ...]
+    weighed: tuple[Weighed, ...]
+    """Every shape on every kind of node, where alternatives are explained."""
+
+
+def find(world: World, deployment: DeploymentInput) -> Outcome:
+    """Every feasible fleet under the deployment's limits, best first, and why the others are not."""
+    rate, source = eligibility.planned_rate(world.offerings, deployment, world.market.policy)
+    asked = request(deployment, world.catalog, is_measured=source == "measured")
+    usable, rejections = eligibility.usable(world.offerings, deployment)
+    tried = eligibility.tried(world.market.snapshot, deployment, world.market.policy)
+    by_wiring: dict[Wiring, list[Offering]] = {}
+    for offering in usable:
+        wiring = Wiring(offering.accelerator, offering.gpus_per_node, offering.intra_node, offering.inter_node)
+        by_wiring.setdefault(wiring, []).append(offering)
+    feasible: list[Fleet] = []
+    choices: list[tuple[Option, tuple[Offering, ...]]] = []
+    weighed: list[Weighed] = []
+    models = {each.variant: each.model for each in (asked, *asked.variants)}
+    places = [
+        (wiring, _gate(deployment, [item for item in usable if item.accelerator == wiring.accelerator]))
+        for wiring in by_wiring
+    ]
+    outcomes_by_place = weigh(asked, places, world.catalog, multi_node=world.market.snapshot.multi_node, known={})
+    for offerings, (found, refused) in zip(by_wiring.values(), outcomes_by_place, strict=True):
+        priced = [(_priced(item, shape, offerings), shape) for item, shape in refused]
+        rejections += [item for item, _ in priced]
+        for option in found:
+            startable, given_up = eligibility.startable(offerings, option.shape, tried)
+            rejections += [_priced(item, option.shape, offerings) for item in given_up]
+            if not startable:
+                continue
+            choices.append((option, tuple(startable)))
+            outcomes = list(fleets(world.market, asked, option, startable, rate))
+            works = [item for item in outcomes if isinstance(item, Fleet)]
+            refused_here = [replace(item, name=option.name) for item in outcomes if isinstance(item, Rejection)]
+            refusals = [_priced(item, option.shape, offerings) for item in refused_here]
+            feasible += works
+            rejections += refusals
+            if world.explains:
+                model = models[option.model]
+                weighed.append(_weighed(world, model, option, offerings, rate, works=works, refusals=refusals))
+        if world.explains:
+            named = [(models[item.name.rpartition("/")[0]], shape, item) for item, shape in priced if shape is not None]
+            weighed += [Weighed(model, shape, (), None, item) for model, shape, item in named]
+    ordered = sorted(feasible, key=lambda fleet: fleet.order)
+    return Outcome(
+        deployment=deployment,
+        asked=asked,
+        requests_per_min=rate,
+        source=source,
+        choices=tuple(choices),
+        fleets=tuple(ordered),
+        rejections=tuple(distinct(rejections)),
+        weighed=tuple(weighed),
+    )
+
+
+def _weighed(
+    world: World,
+    model: ModelSpec,
+    option: Option,
+    offerings: list[Offering],
+    rate: float,
+    *,
+    works: list[Fleet],
+    refusals: list[Rejection],
+) -> Weighed:
+    """The option alone: its cheapest fleet, or what it would have been."""
+    if not works:
+        whole = max(1, math.ceil(rate / 60 / option.capacity.rate_per_s - 1e-9))
+        hourly = MicroUsd(whole * min(cost.usd_per_replica_hour(item, option.shape) for item in offerings))
+        would = Bought("", None, whole, hourly, hourly)
+        return Weighed(model, option.shape, (would,), option.prediction(rate / 60, replicas=whole), refusals[0])
+    best = min(works, key=lambda fleet: fleet.order)
+    bought = []
+    for offering, count in best.parts:
+        hourly = MicroUsd(count * cost.usd_per_replica_hour(offering, option.shape))
+        expected = expected_usd_per_hour(world.market, option, offering, count)
+        bought.append(Bought(offering.pool, offering.capacity_type, count, hourly, expected))
+    return Weighed(model, option.shape, tuple(bought), option.prediction(rate / 60, replicas=best.replicas), None)
+
+
+def _gate(deployment: DeploymentInput, offerings: list[Offering]) -> Gate:
+    """Refuses shapes of which the fewest replicas, on the cheapest pool, are over the budget already."""
+    limit = deployment.objectives.max_usd_per_hour
+    fewest = max(1, deployment.constraints.min_replicas)
+    dearest = [(item, item.gpus_per_node) for item in offerings]
+
+    def affordable(shape: Shape) -> Rejection | None:
+        hosts = [item for item, size in dearest if shape.nodes_per_replica > 1 or size >= shape.accelerators]
+        least = min((cost.usd_per_replica_hour(item, shape) for item in hosts), default=None)
+        if least is None or fewest * least <= limit:
+            return None
+        return over_budget(shape.name, f"{fewest} x {shape.name}", MicroUsd(fewest * least), limit)
+
+    return affordable
+
+
+def _priced(rejection: Rejection, shape: Shape | None, offerings: list[Offering]) -> Rejection:
+    """With the accelerator, and what one replica, or one accelerator, costs on the cheapest of these pools."""
+    if rejection.accelerator:
+        return rejection
+    hourly = rejection.usd_per_hour
+    if hourly is None:
+        hourly = min(cost.usd_per_accelerators_hour(item, shape.accelerators if shape else 1) for item in offerings)
+    return replace(rejection, accelerator=offerings[0].accelerator, usd_per_hour=hourly)
+
+
+def distinct(rejections: Iterable[Rejection]) -> list[Rejection]:
+    """Sorted, each once: two pools of one accelerator refuse the same shapes."""
+    unique: dict[tuple[str, str, str], Rejection] = {}
+    for item in rejections:
+        key = (item.name, item.reason, item.message)
+        other = unique.get(key)
+        if other is None or (item.usd_per_hour or 0) < (other.usd_per_hour or 0):
+            unique[key] = item
+    return [unique[key] for key in sorted(unique)]
