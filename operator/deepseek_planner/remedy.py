@@ -28,6 +28,9 @@ HALVINGS = 6
 
 ANY_NUMBER = 10**6
 
+LEAST_AVAILABILITY = 50
+"""Percent: less may not be asked for."""
+
 
 def smallest_change(deployment: DeploymentInput, rejections: Sequence[Rejection], ask: Ask) -> str:
     """Changes each of which alone would do, or else what it takes together; never empty."""
@@ -51,6 +54,25 @@ def _per_token(deployment: DeploymentInput, rejections: Sequence[Rejection], ask
         found = ask(_with(deployment, max_usd_per_million_tokens=None))
         if found is not None:
             yield f"$/M >= {_dollars(found[1])}"
+
+
+def _availability(deployment: DeploymentInput, rejections: Sequence[Rejection], ask: Ask) -> Iterator[str]:
+    """The chance, in tenths of a percent, with which what spot leaves carries the load."""
+    asked = deployment.objectives.availability_percent
+    reached = [item.value for item in rejections if item.reason is RejectionReason.SPOT_RISK and item.value is not None]
+
+    def passes(tenths: int) -> bool:
+        return ask(_with(deployment, availability_percent=tenths / 10)) is not None
+
+    low, high = LEAST_AVAILABILITY * 10, math.ceil(asked * 10)
+    first = math.floor(max(reached, default=0) * 10)
+    if low <= first < high and passes(first):
+        yield f"availabilityPercent <= {first / 10:g}"
+    elif reached and low < high and passes(low):
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if passes(middle) else (low, middle)
+        yield f"availabilityPercent <= {low / 10:g}"
 
 
 def _first_token(deployment: DeploymentInput, rejections: Sequence[Rejection], ask: Ask) -> Iterator[str]:
@@ -138,7 +160,17 @@ def _load(deployment: DeploymentInput, rejections: Sequence[Rejection], ask: Ask
         yield f"requestsPerMinute.peak <= {peak}"
 
 
-SINGLE_CHANGES = (_first_token, _per_output_token, _budget, _per_token, _replicas, _placement, _accuracy, _load)
+SINGLE_CHANGES = (
+    _availability,
+    _first_token,
+    _per_output_token,
+    _budget,
+    _per_token,
+    _replicas,
+    _placement,
+    _accuracy,
+    _load,
+)
 
 
 def _with(deployment: DeploymentInput, **objectives: Any) -> DeploymentInput:
