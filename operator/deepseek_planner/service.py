@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,12 +23,10 @@ NORMAL_QUANTILE = {50: 0.0, 90: 1.2816, 95: 1.6449, 99: 2.3263}
 DEFAULT_PERCENTILE = 95
 """Of a latency without a target: nothing depends on it but what is shown."""
 
-COARSE, FINE = 10, 8
-"""Concurrencies looked at in the first pass of the search, and in each of two closer ones: within 2 percent, below."""
+PASS = 24
+"""Concurrencies looked at in each of two passes of the search: it ends within 2 percent, below."""
 IDLE_RUNNING, LEAST_RUNNING = 0.02, 0.25
 """Requests running on average on a replica that is called idle, and at the first concurrency above."""
-POINTS = 9
-"""Of the table that answers for lower rates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,20 +161,23 @@ class Replica:
 class Sized:
     """What sizing found: service of an idle replica, and at rates up to its capacity; none: it misses a target."""
 
-    __slots__ = ("_points", "_row", "_running", "_table", "capacity", "idle")
+    __slots__ = ("_below", "_points", "_row", "capacity", "idle")
 
-    def __init__(self, idle: Service, table: Served | None = None, running: Any = None, row: int = 0) -> None:
+    def __init__(
+        self, idle: Service, capacity: Service | None = None, below: _Table | None = None, row: int = 0
+    ) -> None:
         self.idle = idle
-        self._table, self._running, self._row = table, running, row
-        self._points: tuple[Service, ...] = ()
-        self.capacity = None if table is None else _service(table, running, row, -1)
+        self.capacity = capacity
         """At the highest rate that keeps the targets; None: even an idle replica misses one."""
+        self._below, self._row = below, row
+        self._points: tuple[Service, ...] = ()
 
     @property
     def points(self) -> tuple[Service, ...]:
         """From idle to the highest rate that keeps the targets."""
-        if not self._points and self._table is not None:
-            found = [_service(self._table, self._running, self._row, column) for column in range(POINTS)]
+        if not self._points and self.capacity is not None and self._below is not None:
+            kept = int(self._below.kept[self._row])
+            found = [*(self._below.service(self._row, column) for column in range(kept)), self.capacity]
             rising = [found[0]]
             rising += [later for early, later in pairwise(found) if later.rate_per_s > early.rate_per_s]
             self._points = tuple(replace(one, utilization=one.rate_per_s / found[-1].rate_per_s) for one in rising)
@@ -188,6 +189,8 @@ class Sized:
         highest = points[-1].rate_per_s
         if rate_per_s >= highest:
             return points[-1]
+        if rate_per_s <= points[0].rate_per_s:
+            return replace(points[0], rate_per_s=rate_per_s, utilization=rate_per_s / highest)
         index = next(i for i, point in enumerate(points) if point.rate_per_s > rate_per_s)
         low, high = points[index - 1], points[index]
         part = (rate_per_s - low.rate_per_s) / (high.rate_per_s - low.rate_per_s)
@@ -237,44 +240,64 @@ def engines(replicas: Sequence[Replica], limits: Limits) -> Engines:
 
 
 def size(replicas: Sequence[Replica], limits: Limits) -> list[Sized]:
-    """For each replica the highest rate within the limits, margin included, and a table of the rates below."""
+    """For each replica the highest rate within the limits, margin included, and the rates below."""
     if not replicas:
         return []
-    idle_running = np.array([[min(IDLE_RUNNING, _highest_running(one.max_running) / 4)] for one in replicas])
-    idle = engines(replicas, limits).at(idle_running)
-    keeps = _keeps(idle, limits, _margins(replicas))[:, 0]
-    able = [one for one, is_able in zip(replicas, keeps, strict=True) if is_able]
-    table, running = _table(able, limits) if able else (None, None)
-    rows = np.cumsum(keeps) - 1
-    return [
-        Sized(_service(idle, idle_running, index, 0), table if keeps[index] else None, running, int(rows[index]))
-        for index in range(len(replicas))
-    ]
+    running = np.array([[min(IDLE_RUNNING, _highest_running(one.max_running) / 4)] for one in replicas])
+    found = engines(replicas, limits).at(running)
+    keeps = _keeps(found, limits, _margins(replicas))
+    idle = _Table(found, running, keeps[:, 0])
+    able = [index for index in range(len(replicas)) if keeps[index, 0]]
+    sized = [Sized(idle.service(index, 0)) for index in range(len(replicas))]
+    if able:
+        below, nearest = _search([replicas[index] for index in able], limits)
+        for row, index in enumerate(able):
+            highest = nearest.service(row, int(nearest.kept[row]) - 1)
+            sized[index] = Sized(sized[index].idle, highest, below, row)
+    return sized
 
 
-def _table(replicas: Sequence[Replica], limits: Limits) -> tuple[Served, Any]:
-    """Service of replicas that keep the targets when idle, from idle to the highest concurrency that does."""
+class _Table(NamedTuple):
+    """Service at concurrencies: rows of replicas, and how many of each keep the targets before the first that fails."""
+
+    found: Served
+    running: Any
+    kept: Any
+
+    def service(self, row: int, column: int) -> Service:
+        found = self.found
+        return Service(
+            rate_per_s=float(found.rate_per_s[row, column]),
+            time_to_first_token_s=float(found.first_token_s[row, column]),
+            time_per_output_token_s=float(found.per_token_s[row, column]),
+            running=float(self.running[row, column]),
+            prefill_share=float(found.prefill_share[row, column]),
+        )
+
+
+def _search(replicas: Sequence[Replica], limits: Limits) -> tuple[_Table, _Table]:
+    """Of replicas that keep the targets when idle: concurrencies from idle to the most that fit, and those around the
+    highest that does.
+    """
     model, margins = engines(replicas, limits), _margins(replicas)
     highest = np.array([[_highest_running(one.max_running)] for one in replicas])
     idle, least = np.minimum(IDLE_RUNNING, highest / 4), np.minimum(LEAST_RUNNING, highest / 2)
-    grid = np.concatenate([idle, least * (highest / least) ** np.linspace(0.0, 1.0, COARSE - 1)], axis=1)
-    low, high = _bracket(grid, _keeps(model.at(grid), limits, margins))
-    for _ in range(2):
-        grid = low + (high - low) * np.linspace(0.0, 1.0, FINE + 1)[None, :]
-        low, high = _bracket(grid, _keeps(model.at(grid), limits, margins))
-    running = low * np.linspace(0.0, 1.0, POINTS)[None, :]
-    return model.at(running), running
+    grid = np.concatenate([idle, least * (highest / least) ** np.linspace(0.0, 1.0, PASS - 1)], axis=1)
+    below = _kept(model, grid, limits, margins)
+    rows = np.arange(len(grid))
+    low, high = grid[rows, below.kept - 1], grid[rows, np.minimum(below.kept, PASS - 1)]
+    near = low[:, None] + (high - low)[:, None] * np.linspace(0.0, 1.0, PASS)[None, :]
+    return below, _kept(model, near, limits, margins)
+
+
+def _kept(model: Engines, running: Any, limits: Limits, margins: Any) -> _Table:
+    found = model.at(running)
+    kept = np.cumprod(_keeps(found, limits, margins), axis=1).sum(axis=1)
+    return _Table(found, running, np.maximum(kept, 1))
 
 
 def _margins(replicas: Sequence[Replica]) -> Any:
     return np.array([[1.0 + one.margin] for one in replicas])
-
-
-def _bracket(grid: Any, keeps: Any) -> tuple[Any, Any]:
-    """The last concurrency before the first that fails, and that one; the first is known to keep the targets."""
-    passed = np.maximum(np.cumprod(keeps, axis=1).sum(axis=1), 1)
-    rows = np.arange(len(grid))
-    return grid[rows, passed - 1][:, None], grid[rows, np.minimum(passed, grid.shape[1] - 1)][:, None]
 
 
 def _keeps(found: Served, limits: Limits, margins: Any) -> Any:
@@ -292,13 +315,3 @@ def _highest_running(max_running: float) -> float:
     """Mean concurrency whose busy moments still fit."""
     z = NORMAL_QUANTILE[95]
     return max(1e-3, (math.sqrt(z * z / 4 + max_running) - z / 2) ** 2)
-
-
-def _service(table: Served, running: Any, row: int, column: int) -> Service:
-    return Service(
-        rate_per_s=float(table.rate_per_s[row, column]),
-        time_to_first_token_s=float(table.first_token_s[row, column]),
-        time_per_output_token_s=float(table.per_token_s[row, column]),
-        running=float(running[row, column]),
-        prefill_share=float(table.prefill_share[row, column]),
-    )

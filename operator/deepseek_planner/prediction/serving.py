@@ -116,9 +116,8 @@ class Engines:
         load = self._arrivals
         each = running / (self._schedulers.pipeline * self._schedulers.data)
         mix = self._mix(each)
-        plain, carrying, slope = self._steps(mix)
+        plain, carrying, slope, own, own_far = self._steps(mix)
         step = (1.0 - mix.share) * plain + mix.share * carrying
-        own, own_far = self._own(mix, plain)
         prompts = _Prompts(
             per_s=each / (load.output * step),
             share=1.0 - plain / step,
@@ -144,49 +143,52 @@ class Engines:
         prompts = np.maximum(mean, np.minimum(1.0, room / load.prompt))
         return _Mix(each, room, fullness, share, mean, prompts)
 
-    def _steps(self, mix: _Mix) -> tuple[Any, Any, Any]:
-        """Seconds of a decode step and of a mixed one, and how much longer the former is per request more."""
-        load, width = self._arrivals, mix.each.shape[1]
-        context = load.cached + load.prompt + load.output / 2.0
-        decodes = mix.each + 1.0
-        more = 1.0 + np.sqrt(mix.each)
-        both = self._decode_s(np.concatenate([decodes, decodes + more], axis=1), context)
-        plain = both[:, :width]
+    def _steps(self, mix: _Mix) -> tuple[Any, Any, Any, Any, Any]:
+        """Seconds of a decode step and of a mixed one, how much longer the former is per request more, and seconds of
+        the steps that carry a request's own prompt: of a mean one, and at the percentile.
+        """
+        load, each, width = self._arrivals, mix.each, mix.each.shape[1]
+        more = 1.0 + np.sqrt(each)
         chunks = np.maximum(1.0 / mix.prompts, 1.0)
         tokens = mix.prompts * load.prompt
-        carrying = self._mixed_s(
+        level = (each + 1.0 + mix.mean_prompts * load.prompt) / (each + 1.0 + tokens)
+        owns = [np.ceil(prompt / mix.room) for prompt in (load.prompt, load.prompt_far)]
+        parts = [load.prompt / owns[0], load.prompt_far / owns[1]]
+        nothing, one = np.zeros_like(each), np.ones_like(each)
+        history = load.cached + load.prompt * (1.0 - 1.0 / chunks) / 2.0
+        seconds = self._seconds(
+            width,
             Batch(
-                decodes=decodes,
-                context=context,
-                prompts=mix.prompts * chunks,
-                chunk=load.prompt / chunks,
-                history=load.cached + load.prompt * (1.0 - 1.0 / chunks) / 2.0,
-                level=(decodes + mix.mean_prompts * load.prompt) / (decodes + tokens),
-            )
-        )
-        # A step with a prompt never takes less than one without: two fits must not say so at a small chunk.
-        return plain, np.maximum(carrying, plain), (both[:, width:] - plain) / more
-
-    def _own(self, mix: _Mix, plain: Any) -> tuple[Any, Any]:
-        """Seconds of the steps that carry a request's own prompt: of a mean one, and at the percentile."""
-        load, width = self._arrivals, mix.each.shape[1]
-        shape = mix.each.shape
-        tokens = np.concatenate([np.broadcast_to(load.prompt, shape), np.broadcast_to(load.prompt_far, shape)], axis=1)
-        room, each = np.tile(mix.room, 2), np.tile(mix.each, 2)
-        chunks = np.ceil(tokens / room)
-        chunk = tokens / chunks
-        seconds = self._mixed_s(
-            Batch(
-                decodes=each,
+                decodes=_beside(each + 1.0, each + 1.0 + more, each + 1.0, each, each),
                 context=load.cached + load.prompt + load.output / 2.0,
-                prompts=1.0,
-                chunk=chunk,
-                history=load.cached + (tokens - chunk) / 2.0,
-                level=(each + chunk / self._schedulers.data) / (each + chunk),
-            )
+                prompts=_beside(nothing, nothing, mix.prompts * chunks, one, one),
+                chunk=_beside(nothing, nothing, load.prompt / chunks, *parts),
+                history=_beside(
+                    nothing,
+                    nothing,
+                    history,
+                    load.cached + (load.prompt - parts[0]) / 2.0,
+                    load.cached + (load.prompt_far - parts[1]) / 2.0,
+                ),
+                level=_beside(one, one, level, *(self._level(each, part) for part in parts)),
+            ),
         )
-        seconds = np.maximum(seconds, np.tile(plain, 2)) * chunks
-        return seconds[:, :width], seconds[:, width:]
+        plain, fuller, carrying, own, own_far = (seconds[:, width * i : width * (i + 1)] for i in range(5))
+        # A step with a prompt never takes less than one without: two fits must not say so at a small chunk.
+        own, own_far = np.maximum(own, plain) * owns[0], np.maximum(own_far, plain) * owns[1]
+        return plain, np.maximum(carrying, plain), (fuller - plain) / more, own, own_far
+
+    def _level(self, each: Any, tokens: Any) -> Any:
+        """Of a step with one prompt on one data-parallel rank."""
+        return (each + tokens / self._schedulers.data) / (each + tokens)
+
+    def _seconds(self, width: int, batch: Batch) -> Any:
+        """Of steps whose first two parts of that width carry no prompts, and the other three do."""
+        fix = self._factors
+        kinds = np.repeat(np.stack([fix.decode, fix.mixed], axis=-1)[..., 0, :], (2 * width, 3 * width), axis=-1)
+        beside = np.repeat(np.stack([fix.decode_s, fix.mixed_s], axis=-1)[..., 0, :], (2 * width, 3 * width), axis=-1)
+        seconds = (kinds * np.stack(self._stack.step(batch))).sum(axis=0)
+        return (seconds + beside + fix.sequence_s * (batch.decodes + batch.prompts)) * self._schedulers.pipeline
 
     def _first_token(self, mix: _Mix, prompts: _Prompts, step: Any, own: Any, own_far: Any) -> Any:
         load, fix = self._arrivals, self._factors
@@ -220,17 +222,10 @@ class Engines:
         seen = mix.each * load.burstiness * (STAY_VARIANCE + bend * (1.0 - STAY_VARIANCE)) / (1.0 - bend)
         return step + _together(stalls, z * slope * np.sqrt(seen) / free)
 
-    def _decode_s(self, sequences: Any, context: Any) -> Any:
-        fix = self._factors
-        parts = self._stack.step(Batch(sequences, context))
-        seconds = sum(fix.decode[part] * parts[part] for part in (0, 1, 2, 4, 5))
-        return (seconds + fix.decode_s + fix.sequence_s * sequences) * self._schedulers.pipeline
 
-    def _mixed_s(self, batch: Batch) -> Any:
-        fix = self._factors
-        seconds = sum(factor * part for factor, part in zip(fix.mixed, self._stack.step(batch), strict=True))
-        sequences = batch.decodes + batch.prompts
-        return (seconds + fix.mixed_s + fix.sequence_s * sequences) * self._schedulers.pipeline
+def _beside(*parts: Any) -> Any:
+    """Arrays of shape (models, concurrencies), one after the other."""
+    return np.concatenate(parts, axis=1)
 
 
 def _gamma_quantile(mean: Any, variance: Any, z: float) -> Any:
