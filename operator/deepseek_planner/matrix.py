@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from deepseek_planner.demand import AccuracyClass, Demand, LatencyTarget, LengthBucket, LengthDistribution, Objectives
 from deepseek_planner.explain import STAGES
 from deepseek_planner.models import ModelSpec, Precision
-from deepseek_planner.plan import Candidate, DeploymentInput, DeploymentPlan, Rejection, RejectionReason
+from deepseek_planner.plan import Candidate, DeploymentInput, Rejection, RejectionReason
 from deepseek_planner.precision import allowed
 from deepseek_planner.units import MicroUsd
 
-Ask = Callable[[DeploymentInput], DeploymentPlan]
-"""The plan of a deployment that stands alone, with all candidates in it."""
+Ask = Callable[[DeploymentInput], tuple[Sequence[Candidate], Sequence[Rejection]]]
+"""All that is weighed for a deployment that stands alone, and all that is refused."""
 
 UNLIMITED = MicroUsd(10**15)
 
@@ -131,17 +131,23 @@ def _cells(changed: DeploymentInput, asked: DeploymentInput, model: ModelSpec, a
         max_usd_per_hour=UNLIMITED,
         max_usd_per_million_tokens=None,
     )
-    planned = ask(replace(changed, objectives=free))
-    cells = [_cell(precision, planned, asked, model) for precision in Precision]
+    weighed, rejections = ask(replace(changed, objectives=free))
+    cells = [_cell(precision, weighed, rejections, asked, model) for precision in Precision]
     best = min((cell.usd_per_hour for cell in cells if cell.name and cell.is_allowed), default=None)
     return tuple(
         replace(cell, is_cheapest=bool(cell.name) and cell.is_allowed and cell.usd_per_hour == best) for cell in cells
     )
 
 
-def _cell(precision: Precision, planned: DeploymentPlan, asked: DeploymentInput, model: ModelSpec) -> Cell:
+def _cell(
+    precision: Precision,
+    weighed: Sequence[Candidate],
+    rejections: Sequence[Rejection],
+    asked: DeploymentInput,
+    model: ModelSpec,
+) -> Cell:
     objectives = asked.objectives
-    own = [item for item in planned.candidates if item.model == model.name and item.shape.precision is precision]
+    own = [item for item in weighed if item.model == model.name and item.shape.precision is precision]
     serving = min((item for item in own if item.rejection is None), key=_price, default=None)
     hourly = serving.usd_per_hour if serving else MicroUsd(0)
     per_million = serving.usd_per_million_tokens if serving else MicroUsd(0)
@@ -151,7 +157,7 @@ def _cell(precision: Precision, planned: DeploymentPlan, asked: DeploymentInput,
         name=f"{serving.replicas} x {serving.name}" if serving else "",
         usd_per_hour=hourly,
         usd_per_million_tokens=per_million,
-        refusal="" if serving else _refusal(precision, own, planned.rejections),
+        refusal="" if serving else _refusal(precision, own, rejections),
         is_allowed=precision in allowed(model, objectives.accuracy_class),
         is_over_budget=hourly > objectives.max_usd_per_hour or (most is not None and per_million > most),
         is_cheapest=False,

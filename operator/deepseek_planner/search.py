@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from deepseek_planner import mix, mixing, prices, remedy
+from deepseek_planner import checking, mix, mixing, prices, remedy
 from deepseek_planner.allocation import BUDGET, Allotment, Problem, Solution
 from deepseek_planner.candidates import Load, candidates
 from deepseek_planner.catalog import Catalog
@@ -21,6 +21,7 @@ from deepseek_planner.hardware import CapacityType
 from deepseek_planner.mixing import Mix, Question
 from deepseek_planner.plan import (
     Alternative,
+    Candidate,
     DeploymentInput,
     DeploymentKey,
     DeploymentPlan,
@@ -32,10 +33,16 @@ from deepseek_planner.plan import (
     Shortage,
     Snapshot,
 )
+from deepseek_planner.plan import (
+    Fleet as FleetThatRuns,
+)
 from deepseek_planner.service import lengths
 from deepseek_planner.supply import Supply
 from deepseek_planner.units import MicroUsd, format_usd
 from deepseek_planner.weighing import Outcome, World, distinct, find
+
+MOST_TURNS = 3
+"""Times that the search is asked again where a mix by length turns out to miss a target; then lengths stay together."""
 
 
 def plan(snapshot: Snapshot, catalog: Catalog, policy: Policy, *, explains: bool = False) -> Plan:
@@ -52,6 +59,16 @@ def plan(snapshot: Snapshot, catalog: Catalog, policy: Policy, *, explains: bool
     plans = {item.key: cluster.paused(item) for item in in_turn if item.paused}
     plans |= cluster.together([item for item in in_turn if not item.paused])
     return Plan({key: plans[key] for key in sorted(plans)})
+
+
+def weigh_alone(
+    deployment: DeploymentInput, snapshot: Snapshot, catalog: Catalog, policy: Policy
+) -> tuple[tuple[Candidate, ...], tuple[Rejection, ...]]:
+    """All that was weighed for one deployment as if nothing else ran, and what was refused; nothing is decided."""
+    offerings = tuple(sorted(snapshot.offerings, key=lambda offering: offering.pool))
+    empty = replace(snapshot, deployments=(deployment,), fleet=FleetThatRuns())
+    outcome = find(World(catalog, offerings, Market(empty, policy, Supply(offerings)), explains=True), deployment)
+    return candidates(outcome.weighed, _load(outcome), (), model=deployment.model), outcome.rejections
 
 
 class Cluster:
@@ -76,8 +93,8 @@ class Cluster:
         """What it would get if it were alone; it keeps what it has."""
         outcome = find(self._world, deployment)
         asked = mixing.question(self._world.market, outcome)
-        solution = self._solve([asked])
-        planned = self._planned(asked, solution.allotments[deployment.key], solution)
+        solution, fleets = self._solve([asked])
+        planned = self._planned(asked, solution, fleets[deployment.key])
         self.keep(self._world.market.snapshot.fleet.of(deployment.key))
         return planned
 
@@ -87,32 +104,39 @@ class Cluster:
         asked = {item.key: mixing.question(market, find(self._world, item)) for item in deployments}
         stuck: dict[DeploymentKey, DeploymentPlan] = {}
         for rounds in itertools.count():
-            solution = self._solve([item for key, item in asked.items() if key not in stuck])
+            solution, fleets = self._solve([item for key, item in asked.items() if key not in stuck])
             new = [key for key, allotment in solution.allotments.items() if not _is_possible(allotment)]
             for key in new:
                 if rounds:  # others have taken something since it was weighed
                     asked[key] = mixing.question(market, find(self._world, asked[key].outcome.deployment))
-                stuck[key] = self._planned(asked[key], solution.allotments[key], solution)
+                stuck[key] = self._planned(asked[key], solution, fleets[key])
             held = [group for key in new for group in market.snapshot.fleet.of(key)]
             self.keep(held)
             if not held:
                 break
         served = {key: item for key, item in asked.items() if key not in stuck}
-        fleets = {key: mixing.mix(item, solution.allotments[key]) for key, item in served.items()}
-        left = _left(market.supply, fleets.values())
-        plans = {key: self._planned(item, solution.allotments[key], solution, left) for key, item in served.items()}
+        left = _left(market.supply, [fleets[key] for key in served])
+        plans = {key: self._planned(item, solution, fleets[key], left) for key, item in served.items()}
         return plans | stuck
 
-    def _solve(self, asked: Sequence[Question]) -> Solution:
-        policy, market = self._world.market.policy, self._world.market
-        budget = policy.max_usd_per_hour
+    def _solve(self, asked: Sequence[Question]) -> tuple[Solution, dict[DeploymentKey, Mix]]:
+        """The best fleets, as they will serve."""
+        budget, rooms = self._world.market.policy.max_usd_per_hour, self._world.market.supply.rooms()
         left = None if budget is None else MicroUsd(max(0, budget - self._kept_usd))
-        return mix.solve(Problem(tuple(item.ask for item in asked), market.supply.rooms(), left))
+        asks = {item.ask.key: item.ask for item in asked}
+        for turn in itertools.count(1):
+            solution = mix.solve(Problem(tuple(asks.values()), rooms, left))
+            found = {item.ask.key: checking.checked(item, solution.allotments[item.ask.key]) for item in asked}
+            missed = {key: heavier for key, (_, heavier) in found.items() if heavier}
+            if not missed:
+                break
+            for key, heavier in missed.items():
+                is_last = turn >= MOST_TURNS
+                asks[key] = checking.unmixed(asks[key]) if is_last else checking.tightened(asks[key], heavier)
+        return solution, {key: fleet for key, (fleet, _) in found.items()}
 
-    def _planned(
-        self, asked: Question, allotment: Allotment, solution: Solution, left: Supply | None = None
-    ) -> DeploymentPlan:
-        outcome = asked.outcome
+    def _planned(self, asked: Question, solution: Solution, fleet: Mix, left: Supply | None = None) -> DeploymentPlan:
+        outcome, allotment = asked.outcome, solution.allotments[asked.ask.key]
         planned = DeploymentPlan(
             key=outcome.deployment.key,
             model=outcome.deployment.model,
@@ -131,7 +155,7 @@ class Cluster:
         else:
             planned = _with_shortage(planned, allotment, outcome)
         if allotment.parts:
-            planned = self._with_fleet(planned, asked, allotment, left)
+            planned = self._with_fleet(planned, outcome, fleet, left)
             planned = replace(planned, gap_percent=round(100 * solution.gap, 4))
         if self._world.explains:
             load = _load(outcome)
@@ -139,11 +163,8 @@ class Cluster:
             planned = replace(planned, candidates=found)
         return replace(planned, digest=digest(planned))
 
-    def _with_fleet(
-        self, planned: DeploymentPlan, asked: Question, allotment: Allotment, left: Supply | None
-    ) -> DeploymentPlan:
-        market, outcome = self._world.market, asked.outcome
-        fleet = mixing.mix(asked, allotment)
+    def _with_fleet(self, planned: DeploymentPlan, outcome: Outcome, fleet: Mix, left: Supply | None) -> DeploymentPlan:
+        market = self._world.market
         placements = mixing.placements(fleet)
         return replace(
             planned,
@@ -152,7 +173,7 @@ class Cluster:
             usd_per_million_tokens=per_million_tokens(
                 outcome.asked, fleet.usd_per_hour, served_requests_per_min(outcome.deployment)
             ),
-            prediction=mixing.together(mixing.predictions(fleet), fleet.requests_per_s),
+            prediction=mixing.together(fleet),
             alternatives=tuple(_alternatives(outcome.fleets, fleet, left)),
             expected_usd_per_hour=mixing.expected_dollars(market, fleet),
             availability_percent=round(mixing.availability_percent(market, fleet), 4),
@@ -237,6 +258,8 @@ def _alternatives(fleets: Iterable[Fleet], chosen: Mix, left: Supply | None) -> 
         if kind in seen or not _has_room(fleet, chosen, left):
             continue
         seen.add(kind)
+        if tuple(sorted((fleet.option.name, item.pool, count) for item, count in fleet.parts)) == chosen.parts:
+            continue
         yield Alternative(
             name=f"{fleet.replicas} x {fleet.option.name}",
             capacity_type=fleet.capacity_type,

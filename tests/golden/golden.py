@@ -9,22 +9,34 @@ import argparse
 import contextlib
 import io
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
 from deepseek_operator.cli import plan
 from deepseek_operator.cli.page.bars import ROW
+from deepseek_operator.cli.page.breakdown import breakdowns, costs
 from deepseek_operator.cli.page.drawing import drawing
-from deepseek_operator.cli.page.pictures import breakdowns, costs, fronts, marked
+from deepseek_operator.cli.page.front import fronts
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "examples"
 DOCS = HERE.parents[1] / "docs" / "howto"
 CASES = sorted(path for path in (HERE / "cases").glob("*.yaml"))
+OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "budget-of-all": ("--max-usd-per-hour", "65"),
+}
+"""What a case is planned with beside its pools."""
+POOLS = {
+    "reserved-first": HERE / "pools" / "reserved.yaml",
+    "spot-with-cover": HERE / "pools" / "three-zones.yaml",
+    "variant-instead": EXAMPLES / "pools" / "aws-single-gpu.yaml",
+}
+"""Pools of a case, where they are not the usual ones."""
 SUFFIXES = {"table": ".txt", "json": ".json", "html": ".outline"}
 EXPECTED = [(case, output) for case in CASES for output in ("table", "json")]
-EXPECTED += [(case, "html") for case in CASES if case.stem == "v3-cheapest"]
+EXPECTED += [(case, "html") for case in CASES if case.stem == "spot-with-cover"]
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 """Prices are so old on that day."""
 OUTLINED = frozenset({"h1", "h2", "h3", "h4", "dt", "caption", "summary", "figcaption", "column"})
@@ -33,7 +45,7 @@ OUTLINED = frozenset({"h1", "h2", "h3", "h4", "dt", "caption", "summary", "figca
 
 def printed(case: Path, output: str) -> tuple[int, str]:
     """Exit code and text."""
-    args = _arguments(case, HERE / "pools.yaml", output)
+    args = _arguments(case, POOLS.get(case.stem, HERE / "pools.yaml"), output)
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
         code = plan.run(args, NOW)
@@ -43,7 +55,8 @@ def printed(case: Path, output: str) -> tuple[int, str]:
 def _arguments(case: Path, pools: Path, output: str = "html") -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     plan.add_parser(parser.add_subparsers())
-    return parser.parse_args(["plan", "-f", str(case), "--pools", str(pools), "-o", output])
+    options = OPTIONS.get(case.stem, ())
+    return parser.parse_args(["plan", "-f", str(case), "--pools", str(pools), "-o", output, *options])
 
 
 class _Outline(HTMLParser):
@@ -87,7 +100,7 @@ def pictures() -> dict[Path, str]:
     example = report.reports()[0]
     rows = breakdowns(example)
     return {
-        DOCS / "read-a-plan-front.svg": drawing(list(fronts(example, marked(example))), width=960, height=370),
+        DOCS / "read-a-plan-front.svg": drawing(list(fronts(example)), width=960, height=370),
         DOCS / "read-a-plan-costs.svg": drawing([costs(example, rows)], width=960, height=len(rows) * ROW + 40),
     }
 

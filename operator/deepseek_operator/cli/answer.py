@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from deepseek_operator.cli import screens
@@ -11,8 +12,8 @@ from deepseek_planner.catalog import Catalog
 from deepseek_planner.explain import plan_document
 from deepseek_planner.matrix import Row, matrix
 from deepseek_planner.models import ModelSpec
-from deepseek_planner.plan import DeploymentInput, DeploymentKey, DeploymentPlan, Fleet, Policy, Snapshot
-from deepseek_planner.search import plan
+from deepseek_planner.plan import DeploymentInput, DeploymentKey, DeploymentPlan, Policy, Snapshot
+from deepseek_planner.search import weigh_alone
 
 if TYPE_CHECKING:  # only the page needs it
     from deepseek_operator.cli.page import Report
@@ -88,10 +89,5 @@ class Answer:
 
     def _matrix(self, asked: DeploymentInput) -> tuple[Row, ...]:
         """What each precision would cost, the deployment alone on the pools."""
-
-        def alone(changed: DeploymentInput) -> DeploymentPlan:
-            snapshot = replace(self.snapshot, deployments=(changed,), fleet=Fleet())
-            policy = replace(self.policy, max_usd_per_hour=None)
-            return plan(snapshot, self.catalog, policy, explains=True).deployments[changed.key]
-
-        return matrix(asked, self.catalog.model(asked.model), alone)
+        ask = partial(weigh_alone, snapshot=self.snapshot, catalog=self.catalog, policy=self.policy)
+        return matrix(asked, self.catalog.model(asked.model), ask)

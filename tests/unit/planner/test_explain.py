@@ -15,11 +15,12 @@ from deepseek_planner.explain import (
     nearest,
     plan_document,
     summary,
+    variant,
 )
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.plan import DeploymentKey, Rejection, RejectionReason, Shortage
 from deepseek_planner.units import micro_usd
-from support.planning import deployment, objectives, offering, planned
+from support.planning import demand, deployment, objectives, offering, planned
 
 POOLS = (
     offering("t4", "7.824"),
@@ -123,3 +124,23 @@ def test_the_nearest_miss_of_each_accelerator_stands_for_it() -> None:
     found = nearest([miss("a", "t4", 3.0), miss("b", "t4", 1.5), miss("c", "l4", 9.0)])
 
     assert [item.name for item in found] == ["c", "b"]
+
+
+MODEST = {"demand": demand(30, 60), "objectives": objectives(ttft_s=3.0, tpot_s=0.1)}
+
+
+def test_of_a_variant_that_serves_the_model_itself_is_told_about_on_the_same_accelerator() -> None:
+    asked = deployment("deepseek-r1", variants=("deepseek-r1-distill-qwen-7b",), **MODEST)
+    result = planned(asked, offering("l4", "0.8", gpus_per_node=1, max_nodes=64))
+
+    assert {item.model for item in result.placements} == {"deepseek-r1-distill-qwen-7b"}
+    assert summary(result)[0].name.startswith("l4-")
+
+
+def test_names_tell_the_variant() -> None:
+    assert [variant(name) for name in ("h200-fp8-tp8", "2 x h200-fp8-tp8", "v/l4-fp8-tp1", "2 x v/l4-fp8-tp1")] == [
+        "",
+        "",
+        "v",
+        "v",
+    ]

@@ -9,10 +9,10 @@ from html.parser import HTMLParser
 import pytest
 
 from deepseek_operator.cli.page import Report, page
+from deepseek_operator.cli.page.front import marked
 from deepseek_operator.cli.page.markup import VOID, tag
-from deepseek_operator.cli.page.pictures import marked
 from deepseek_operator.cli.page.scales import axis
-from deepseek_operator.cli.page.scatter import Kind, Mark, front
+from deepseek_operator.cli.page.scatter import Kind, Mark, best_of
 from deepseek_operator.cli.page.words import would_pass
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.matrix import matrix
@@ -26,7 +26,7 @@ from deepseek_planner.plan import (
     RejectionReason,
     Shortage,
 )
-from deepseek_planner.search import plan
+from deepseek_planner.search import plan, weigh_alone
 from deepseek_planner.units import micro_usd
 from support.planning import CATALOG, NOW, deployment, objectives, offering, snapshot
 
@@ -36,6 +36,9 @@ POOLS = (
     offering("a100-80gb", "20.128", "a100-spot", capacity_type=CapacityType.SPOT),
     offering("t4", "7.824"),
 )
+
+
+WORLD = snapshot(offerings=POOLS)
 
 
 class Page(HTMLParser):
@@ -77,7 +80,7 @@ def report(asked: DeploymentInput, planned: DeploymentPlan | None = None, name: 
         planned=planned or solved(asked),
         models={asked.model: CATALOG.model(asked.model)},
         priorities={asked.key: 0, DeploymentKey("team-b", "docs"): 10},
-        matrix=matrix(asked, CATALOG.model(asked.model), solved),
+        matrix=matrix(asked, CATALOG.model(asked.model), lambda each: weigh_alone(each, WORLD, CATALOG, Policy())),
         offerings=POOLS,
         name=name,
     )
@@ -240,7 +243,7 @@ def test_the_front_holds_what_nothing_beats() -> None:
 
     marks = [mark(3, 1), mark(1, 5), mark(2, 5), mark(2, 3), mark(4, 1), mark(0.5, 0.5, Kind.REFUSED), mark(5, 2)]
 
-    assert [(each.x, each.y) for each in front(marks)] == [(1, 5), (2, 3), (3, 1)]
+    assert [(each.x, each.y) for each in best_of(marks)] == [(1, 5), (2, 3), (3, 1)]
 
 
 @pytest.mark.parametrize("values", [[1.0], [0.031, 0.036, 0.05], [1.9, 1.95], [0.4, 900.0], [2, 5, 10, 16.8], []])

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from deepseek_operator.cli.page.breakdown import breakdown
 from deepseek_operator.cli.page.chosen import chosen
+from deepseek_operator.cli.page.front import front
 from deepseek_operator.cli.page.markup import Markup, raw, tag
-from deepseek_operator.cli.page.pictures import pictures
 from deepseek_operator.cli.page.report import Report
 from deepseek_operator.cli.page.style import COLOURS, DRAWING, STYLE
 from deepseek_operator.cli.page.trust import engines, trust
@@ -56,7 +57,8 @@ def _contents(reports: Sequence[Report]) -> Markup | None:
 def _report(report: Report, now: datetime) -> Markup:
     parts = (
         chosen(report),
-        pictures(report),
+        front(report),
+        breakdown(report),
         matrix(report),
         engines(report),
         alternatives(report),

@@ -9,7 +9,10 @@ from deepseek_planner.candidates import quality
 from deepseek_planner.hardware import Offering
 from deepseek_planner.matrix import Row
 from deepseek_planner.models import ModelSpec
-from deepseek_planner.plan import DeploymentInput, DeploymentKey, DeploymentPlan, Placement
+from deepseek_planner.plan import Candidate, DeploymentInput, DeploymentKey, DeploymentPlan, Placement
+
+MOST_SHAPES = 3
+"""Of a mix, that are named in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,32 @@ class Report:
     offerings: tuple[Offering, ...]
     name: str
     """Unique on the page."""
+
+    @property
+    def fleet(self) -> str:
+        """``2 x h200-fp8-tp8 + 4 x l4-int4-tp1``: replicas by shape."""
+        counts = self._counts()
+        return " + ".join(f"{count} x {name}" for name, count in list(counts.items())[:MOST_SHAPES]) + (
+            f" and {len(counts) - MOST_SHAPES} more shapes" if len(counts) > MOST_SHAPES else ""
+        )
+
+    @property
+    def fleet_in_short(self) -> str:
+        """The shape, or how many of them: what has room in a picture."""
+        counts = self._counts()
+        return next(iter(counts)) if len(counts) == 1 else f"{len(counts)} shapes"
+
+    def is_the_plan(self, candidate: Candidate) -> bool:
+        """Whether the alternative is the plan itself, seen as one of those that were weighed."""
+        shapes = {(item.model or self.asked.model, item.shape) for item in self.planned.placements}
+        return shapes == {(candidate.model, candidate.shape)} and candidate.usd_per_hour == self.planned.usd_per_hour
+
+    def _counts(self) -> Mapping[str, int]:
+        counts: dict[str, int] = {}
+        for item in self.planned.placements:
+            name = f"{item.model}/{item.shape.name}" if item.model else item.shape.name
+            counts[name] = counts.get(name, 0) + item.replicas
+        return counts
 
     def quality(self, placement: Placement) -> str:
         """What the placement's precision loses, with its source; a variant is another model besides."""

@@ -49,7 +49,7 @@ class Labels:
     y_text: Callable[[float], str]
 
 
-def front(marks: Sequence[Mark]) -> list[Mark]:
+def best_of(marks: Sequence[Mark]) -> list[Mark]:
     """Those that serve and that nothing beats in both: from the quickest to the cheapest."""
     best: list[Mark] = []
     serving = (mark for mark in marks if mark.kind is not Kind.REFUSED)
@@ -72,7 +72,7 @@ def scatter(marks: Sequence[Mark], labels: Labels, *, limit: float | None) -> Ma
         tag("desc", labels.description, id=f"{labels.name}-text"),
         _grid(across, up, labels),
         [_limit(across, limit, labels)] if limit else [],
-        _front(front(marks), across, up),
+        _front(best_of(marks), across, up),
         [_mark(mark, across, up) for mark in drawn],
         [_name(mark, across, up) for mark in drawn if mark.kind is Kind.CHOSEN],
         class_="picture",
