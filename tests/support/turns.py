@@ -50,6 +50,8 @@ class Turns:
     _answer: object = None
     _since: datetime = NOW
     _last: tuple[tuple[str, int], ...] = ()
+    known: dict[object, float] = field(default_factory=dict)
+    """What one replica carries, where a test learns it on the way."""
 
     def run(self, loads: Iterable[float], *, each: Callable[[Turns, int], None] | None = None) -> Turns:
         """One cycle a minute, and the steps of a move within it."""
