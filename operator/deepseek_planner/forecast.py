@@ -92,20 +92,20 @@ def covered(measured: Measured | None) -> Measured | None:
 
 def highest_minute(seen: Measured, ahead: Horizon) -> float:
     """Requests per minute that the busiest minute of the horizon stays within at the horizon's quantile."""
-    # Windows that hold few minutes are looked at in shorter stretches.
-    minute_s = min(MINUTE_S, seen.window_s / 2)
     found = _structure(seen.minutes) if len(seen.minutes) >= FEWEST_MINUTES else _from_extremes(seen)
     if found.mean <= 0:
         return 0.0
     # A rise is trusted for no longer ahead than it was seen.
     ahead_s = min(ahead.seconds, seen.window_s)
     level = found.level + found.rise * ahead_s * found.minutes / seen.window_s
-    prior = OVERDISPERSION * found.mean * MINUTE_S / minute_s
+    # A window that holds few minutes is seen in shorter stretches, which overlap: from one to the next they differ
+    # about as much as minutes do.
+    prior = OVERDISPERSION * found.mean
     weight = found.minutes - 1
     variance = (PRIOR_MINUTES * prior + weight * found.variance) / (PRIOR_MINUTES + weight)
     drift = (DRIFT * found.mean) ** 2 * ahead_s / MINUTE_S
     # The highest of n minutes is within a limit when all of them are.
-    z = NormalDist().inv_cdf(ahead.quantile ** (1 / max(1.0, ahead.seconds / minute_s)))
+    z = NormalDist().inv_cdf(ahead.quantile ** (1 / max(1.0, ahead.seconds / MINUTE_S)))
     skew = variance / found.mean * (z * z - 1) / 6  # counts are skewed: the first term of Cornish and Fisher
     return level + z * math.sqrt(variance * (1 + 1 / found.minutes) + drift) + max(0.0, skew)
 
