@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from deepseek_planner import cost, risk
 from deepseek_planner.allocation import Allotment, Ask, Offer
-from deepseek_planner.fleets import Fleet, Market, expected_usd_per_hour, most_usd_per_hour
+from deepseek_planner.demand import RequestClass
+from deepseek_planner.fleets import Market, expected_usd_per_hour, most_usd_per_hour
 from deepseek_planner.hardware import Offering
 from deepseek_planner.options import Option
 from deepseek_planner.plan import Confidence, Placement, Prediction, Routing
@@ -16,6 +17,8 @@ from deepseek_planner.units import MicroUsd
 from deepseek_planner.weighing import Outcome
 
 RANK_UNITS = 10**6
+NOBODY = 1e-6
+"""Part of a class that is no part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ class Mix:
     requests_per_s: float
     """That it is for."""
     routing: Routing
+    """By length only where there are several options to tell lengths apart for."""
+    classes: tuple[RequestClass, ...] = ()
 
     @property
     def replicas(self) -> int:
@@ -79,9 +84,9 @@ def question(market: Market, outcome: Outcome) -> Question:
     ask = Ask(
         key=deployment.key,
         requests_per_s=rate,
-        class_rates_per_s=(),
+        class_rates_per_s=tuple(rate * kind.share for kind in outcome.classes),
         offers=tuple(_offer(market, option, offering, numbers[id(option)]) for option, offering in places),
-        routing=Routing.EVEN,
+        routing=policy.routing,
         min_replicas=limits.min_replicas,
         max_replicas=limits.max_replicas,
         max_usd_per_hour=most_usd_per_hour(outcome.asked),
@@ -111,6 +116,7 @@ def _offer(market: Market, option: Option, offering: Offering, number: int) -> O
         accelerators=shape.accelerators,
         nodes=shape.nodes_per_replica,
         capacity_per_s=capacity,
+        loads=option.loads,
         # Of equal dollars and accelerators: the least lossy, the surest, the roomiest.
         rank=(option.loss_rank, option.margin_percent, -round(RANK_UNITS * capacity / shape.accelerators)),
     )
@@ -134,13 +140,14 @@ def _holds(
     if not any(offering.interruptions_per_node_day for _, offering in places):
         return None
     percent = outcome.deployment.objectives.availability_percent
+    routing = market.policy.routing
     known: dict[tuple[tuple[int, int], ...], bool] = {}
 
     def holds(replicas: Mapping[int, int]) -> bool:
         key = tuple(sorted((index, count) for index, count in replicas.items() if count))
         if key not in known:
             lots = [Lot(*places[index], count, 0.0) for index, count in key]
-            known[key] = _availability(market, lots, outcome.requests_per_min / 60, Routing.EVEN) >= percent - 1e-9
+            known[key] = _availability(market, lots, outcome.requests_per_min / 60, routing) >= percent - 1e-9
         return known[key]
 
     return holds
@@ -168,19 +175,19 @@ def _availability(market: Market, lots: Sequence[Lot], rate_per_s: float, routin
 
 def mix(asked: Question, allotment: Allotment) -> Mix:
     """The fleet that was allotted, largest part first."""
+    shares = [kind.share for kind in asked.outcome.classes]
     lots = []
     for part in allotment.parts:
         option, offering = asked.places[part.offer]
-        lots.append(Lot(option, offering, part.replicas, part.shares[0]))
+        if asked.ask.routing is Routing.EVEN or not shares:
+            lots.append(Lot(option, offering, part.replicas, part.shares[0]))
+        else:
+            share = sum(each * here for each, here in zip(shares, part.shares, strict=True))
+            lots.append(Lot(option, offering, part.replicas, share, part.shares))
     lots.sort(key=lambda lot: (-lot.replicas * lot.option.shape.accelerators, lot.option.name, lot.offering.pool))
-    return Mix(tuple(lots), asked.ask.requests_per_s * allotment.served, asked.ask.routing)
-
-
-def of_fleet(fleet: Fleet, requests_per_s: float) -> Mix:
-    """A fleet of one option, as a mix."""
-    total = fleet.replicas
-    lots = [Lot(fleet.option, offering, count, count / total) for offering, count in fleet.parts]
-    return Mix(tuple(lots), requests_per_s, Routing.EVEN)
+    is_mixed = len({lot.option.name for lot in lots}) > 1
+    routing = asked.ask.routing if is_mixed else Routing.EVEN
+    return Mix(tuple(lots), asked.ask.requests_per_s * allotment.served, routing, asked.outcome.classes)
 
 
 def expected_dollars(market: Market, found: Mix) -> MicroUsd:
@@ -208,13 +215,24 @@ def placements(found: Mix) -> tuple[Placement, ...]:
             model=lot.option.model,
             engine_reasons=lot.option.engine_reasons,
             prediction=predicted,
+            input_tokens=_prompts(found, lot),
         )
         for lot, share, predicted in zip(found.lots, shares, predictions(found), strict=True)
     )
 
 
+def _prompts(found: Mix, lot: Lot) -> tuple[int, int] | None:
+    """Prompt lengths that go there; None where all lengths go everywhere."""
+    if found.routing is Routing.EVEN:
+        return None
+    here = [kind for kind, part in zip(found.classes, lot.by_class, strict=True) if part > NOBODY]
+    return (here[0].above_tokens, here[-1].up_to_tokens) if here else None
+
+
 def predictions(found: Mix) -> list[Prediction]:
     """Of each lot alone. Where every replica gets the same, none can be given more than the weakest sustains."""
+    if found.routing is Routing.BY_LENGTH:
+        return [lot.option.prediction(found.requests_per_s * lot.share, replicas=lot.replicas) for lot in found.lots]
     least = min(lot.option.capacity.rate_per_s for lot in found.lots)
     result = []
     for lot in found.lots:
@@ -232,22 +250,27 @@ def predictions(found: Mix) -> list[Prediction]:
     return result
 
 
-def together(parts: Iterable[Prediction], requests_per_s: float) -> Prediction:
-    """Of the whole fleet: what the worst served requests see."""
-    every = list(parts)
+def together(found: Mix) -> Prediction:
+    """Of the whole fleet: what the worst served requests see. Its capacity ends where the first part's does."""
+    every = predictions(found)
+    tokens = [60 * item.capacity_tokens_per_s / item.capacity_requests_per_min for item in every]
+    capacity = min(
+        item.capacity_requests_per_min / lot.share for item, lot in zip(every, found.lots, strict=True) if lot.share > 0
+    )
     fullest = max(every, key=lambda item: item.utilization_percent)
-    capacity = sum(item.capacity_requests_per_min for item in every)
     order = list(Confidence)
     return replace(
         fullest,
         time_to_first_token_s=max(item.time_to_first_token_s for item in every),
         time_per_output_token_s=max(item.time_per_output_token_s for item in every),
-        utilization_percent=round(100 * 60 * requests_per_s / capacity, 1),
-        capacity_tokens_per_s=sum(item.capacity_tokens_per_s for item in every),
+        utilization_percent=round(100 * 60 * found.requests_per_s / capacity, 1),
+        capacity_tokens_per_s=capacity
+        / 60
+        * sum(lot.share * each for lot, each in zip(found.lots, tokens, strict=True)),
         capacity_requests_per_min=capacity,
         confidence=max((item.confidence for item in every), key=order.index),
         margin_percent=max(item.margin_percent for item in every),
-        prefill_share=sum(item.prefill_share * item.capacity_requests_per_min for item in every) / capacity,
+        prefill_share=sum(lot.share * item.prefill_share for lot, item in zip(found.lots, every, strict=True)),
     )
 
 

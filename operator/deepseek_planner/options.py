@@ -105,6 +105,15 @@ class Option:
             prefill_share=service.prefill_share,
         )
 
+    def at_mix(self, demand: Lengths) -> Option | None:
+        """The same replica with requests of other lengths; None where it then misses a target even when idle."""
+        most = _max_running(self.question, self.memory, self.engine, demand)
+        replica = replace(self.replica, demand=demand, max_running=most)
+        (sized,) = size([replica], self.limits)
+        if sized.capacity is None:
+            return None
+        return replace(self, replica=replica, sized=sized, capacity=sized.capacity, loads=())
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from deepseek_planner import cost, eligibility
 from deepseek_planner.candidates import Bought, Weighed
 from deepseek_planner.catalog import Catalog
+from deepseek_planner.demand import RequestClass, classes
 from deepseek_planner.fleets import Fleet, Market, expected_usd_per_hour, fleets, over_budget
+from deepseek_planner.forecast import MEASURED
 from deepseek_planner.hardware import Offering
 from deepseek_planner.models import ModelSpec
 from deepseek_planner.options import Gate, Option, Request, Wiring, request, weigh
-from deepseek_planner.plan import DeploymentInput, Rejection, Shape
+from deepseek_planner.plan import DeploymentInput, Rejection, Routing, Shape
 from deepseek_planner.units import MicroUsd
 
 
@@ -40,6 +42,8 @@ class Outcome:
     """Of the rate: ``declared`` or ``measured``."""
     choices: tuple[tuple[Option, tuple[Offering, ...]], ...]
     """Options that serve, with the offerings where engines of them may be started."""
+    classes: tuple[RequestClass, ...]
+    """Of request lengths, where requests are routed by them."""
     fleets: tuple[Fleet, ...]
     """Of one option each, feasible alone, best first."""
     rejections: tuple[Rejection, ...]
@@ -50,13 +54,15 @@ class Outcome:
 def find(world: World, deployment: DeploymentInput) -> Outcome:
     """Every feasible fleet under the deployment's limits, best first, and why the others are not."""
     rate, source = eligibility.planned_rate(world.offerings, deployment, world.market.policy)
-    asked = request(deployment, world.catalog, is_measured=source == "measured")
+    asked = request(deployment, world.catalog, is_measured=source == MEASURED)
     usable, rejections = eligibility.usable(world.offerings, deployment)
     tried = eligibility.tried(world.market.snapshot, deployment, world.market.policy)
     by_wiring: dict[Wiring, list[Offering]] = {}
     for offering in usable:
         wiring = Wiring(offering.accelerator, offering.gpus_per_node, offering.intra_node, offering.inter_node)
         by_wiring.setdefault(wiring, []).append(offering)
+    measured = deployment.measured if source == MEASURED else None
+    kinds = classes(deployment.demand, measured) if world.market.policy.routing is Routing.BY_LENGTH else ()
     feasible: list[Fleet] = []
     choices: list[tuple[Option, tuple[Offering, ...]]] = []
     weighed: list[Weighed] = []
@@ -65,7 +71,9 @@ def find(world: World, deployment: DeploymentInput) -> Outcome:
         (wiring, _gate(deployment, [item for item in usable if item.accelerator == wiring.accelerator]))
         for wiring in by_wiring
     ]
-    outcomes_by_place = weigh(asked, places, world.catalog, multi_node=world.market.snapshot.multi_node, known={})
+    outcomes_by_place = weigh(
+        asked, places, world.catalog, multi_node=world.market.snapshot.multi_node, known={}, classes=kinds
+    )
     for offerings, (found, refused) in zip(by_wiring.values(), outcomes_by_place, strict=True):
         priced = [(_priced(item, shape, offerings), shape) for item, shape in refused]
         rejections += [item for item, _ in priced]
@@ -94,6 +102,7 @@ def find(world: World, deployment: DeploymentInput) -> Outcome:
         requests_per_min=rate,
         source=source,
         choices=tuple(choices),
+        classes=kinds,
         fleets=tuple(ordered),
         rejections=tuple(distinct(rejections)),
         weighed=tuple(weighed),

@@ -8,7 +8,7 @@ leaves no doubt about keep it, and the integer program decides on the others.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deepseek_planner.mix import master
 from deepseek_planner.mix.asks import CONTENT, Seeker
@@ -18,10 +18,14 @@ from deepseek_planner.mix.master import Choice, Want
 from deepseek_planner.mix.world import World
 from deepseek_planner.units import MICRO_PER_USD
 
-MOST_LISTED = 400
-"""Fleets of one ask at one level that are listed; beyond, they are generated."""
-MOST_TOGETHER = 3000
-LIST_NODES = 20_000
+MOST_ASKS = 8
+MOST_LISTED = 1500
+"""So many asks, and fleets of all of them, are listed; beyond, they are generated."""
+MOST_CLOSED = 60
+"""So many asks, and the gap that generated columns leave is closed by listing all that can be better."""
+EXACT = 1e-7
+LIST_NODES = 4000
+"""Steps of a search for all fleets of one ask at one level."""
 
 DOUBTS = (100, 250)
 """Asks that the integer program decides on: first so many, then more where that was not good enough."""
@@ -57,10 +61,11 @@ def compete(world: World, best: Mapping[int, Column]) -> Result:
         wants = master.serve(world, listed)
         choice = master.choose(world, listed, wants, master.expected)
         assert choice is not None, "what was served in a stage can be served still"
-    return _result(master.settle(world, listed, wants, choice), choice.bound)
+    return _result(master.settle(world, listed, wants, choice))
 
 
-def _result(choice: Choice, bound: float) -> Result:
+def _result(choice: Choice) -> Result:
+    bound = choice.bound
     cost = sum(item.expected for item in choice.columns)
     # A bound that is closer than a micro-dollar is reached: dollars are whole numbers of these.
     lower = cost if bound * MICRO_PER_USD > cost - 1 else int(bound * MICRO_PER_USD)
@@ -76,12 +81,14 @@ def _everyone(seekers: Iterable[Seeker]) -> list[Want]:
 
 def every(world: World, seekers: Sequence[Seeker], levels: Sequence[Iterable[int]]) -> list[Column] | None:
     """All fleets worth having; None where they are too many."""
+    if len(seekers) > MOST_ASKS:
+        return None
     found: list[Column] = []
     for item, wanted in zip(seekers, levels, strict=True):
         for level in wanted:
             walk = world.walk(item, level, plain_prices(item), most_nodes=LIST_NODES)
-            for count, (_, counts) in enumerate(walk):
-                if count >= MOST_LISTED or len(found) >= MOST_TOGETHER:
+            for _, counts in walk:
+                if len(found) >= MOST_LISTED:
                     return None
                 found.append(column(item, level, counts))
             if not walk.is_complete:
@@ -91,11 +98,11 @@ def every(world: World, seekers: Sequence[Seeker], levels: Sequence[Iterable[int
 
 def _generated(world: World, seekers: Sequence[Seeker], wants: Sequence[Want], best: Mapping[int, Column]) -> Result:
     tops = [[world.tops[item.number]] for item in seekers]
-    generated = _generate(world, seekers, tops, wants, seeds=list(best.values()))
+    generator, generated = _generate(world, seekers, tops, wants, seeds=list(best.values()))
     if generated.missing <= NOTHING_MISSING:
-        choice = _decide(world, generated, wants)
+        choice = _decide(world, generator, generated, wants)
         if choice is not None:
-            return _result(choice, generated.bound)
+            return _result(choice)
     return _short(world, seekers, generated.columns)
 
 
@@ -107,14 +114,43 @@ def _generate(
     *,
     aim: Aim = DOLLARS,
     seeds: Sequence[Column],
-) -> Generated:
+) -> tuple[Generator, Generated]:
     # Dearer than any fleet, so that what is wanted stays unserved only where it must.
     penalty = 100.0 + 20 * max((item.expected for item in seeds), default=0) / MICRO_PER_USD
-    return Generator(world, [item.number for item in seekers], levels, wants, aim, penalty=penalty).run(seeds)
+    generator = Generator(world, [item.number for item in seekers], levels, wants, aim, penalty=penalty)
+    return generator, generator.run(seeds)
 
 
-def _decide(world: World, generated: Generated, wants: Sequence[Want]) -> Choice | None:
-    """The best choice found; more asks are decided on where the first ones leave too much above the bound."""
+def _decide(
+    world: World, generator: Generator, generated: Generated, wants: Sequence[Want], choice: Choice | None = None
+) -> Choice | None:
+    """The best choice found, and the bound: where asks are few, of all that can be better; else of what is known."""
+    best = _better(choice, _guess(world, generated, wants))
+    if best is None or len(world.seekers) > MOST_CLOSED:
+        return best
+    for part in (1.0, 0.125, 0.5, 1.0):
+        slack = best.objective - generated.bound
+        columns = generator.near(part * slack, MOST_LISTED) if slack > EXACT else None
+        if columns is None:
+            continue
+        found = master.choose(world, columns, wants, master.expected)
+        if found is not None and found.objective < best.objective:
+            best = replace(found, bound=generated.bound)
+        if part == 1.0:
+            # Whatever is not listed costs more than the choice: the program's bound holds for everything.
+            bound = best.objective if found is None else min(best.objective, found.bound)
+            return master.settle(world, columns, wants, replace(best, bound=max(bound, generated.bound)))
+    return best
+
+
+def _better(one: Choice | None, other: Choice | None) -> Choice | None:
+    if one is None or other is None:
+        return one or other
+    return other if other.objective < one.objective else one
+
+
+def _guess(world: World, generated: Generated, wants: Sequence[Want]) -> Choice | None:
+    """The best choice of known columns; more asks are decided on where the first leave too much above the bound."""
     best: Choice | None = None
     for most in DOUBTS:
         columns = generated.doubtful(most)
@@ -123,7 +159,7 @@ def _decide(world: World, generated: Generated, wants: Sequence[Want]) -> Choice
             best = found
         if best is not None and best.objective - generated.bound <= GOOD_ENOUGH * best.objective:
             break
-    return best
+    return None if best is None else replace(best, bound=generated.bound)
 
 
 def _short(world: World, seekers: Sequence[Seeker], seeds: Sequence[Column]) -> Result:
@@ -138,7 +174,7 @@ def _short(world: World, seekers: Sequence[Seeker], seeds: Sequence[Column]) -> 
             def reward(number: int, level: int, want: Want = want) -> float:
                 return float(master.is_wanted(world, number, level, want))
 
-            generated = _generate(world, seekers, levels, wants, aim=Aim(0.0, reward), seeds=columns)
+            _, generated = _generate(world, seekers, levels, wants, aim=Aim(0.0, reward), seeds=columns)
             columns = generated.columns
             count = min(everyone.count, int(-generated.value + NOTHING_MISSING))
             wants.append(Want(everyone.priority, rank, count))
@@ -146,12 +182,12 @@ def _short(world: World, seekers: Sequence[Seeker], seeds: Sequence[Column]) -> 
                 break
             if rank == CONTENT:
                 wants.pop()
-    generated = _generate(world, seekers, levels, wants, seeds=columns)
+    _, generated = _generate(world, seekers, levels, wants, seeds=columns)
     doubtful = generated.doubtful(DOUBTS[-1])
     reached = master.serve(world, doubtful)
     first = master.choose(world, doubtful, reached, master.expected)
     assert first is not None, "what was served in a stage can be served still"
-    generated = _generate(world, seekers, levels, reached, seeds=generated.columns)
-    second = _decide(world, generated, reached)
-    choice = first if second is None or first.objective <= second.objective else second
-    return _result(choice, generated.bound)
+    generator, generated = _generate(world, seekers, levels, reached, seeds=generated.columns)
+    choice = _decide(world, generator, generated, reached, replace(first, bound=generated.bound))
+    assert choice is not None, "the first choice is one"
+    return _result(choice)

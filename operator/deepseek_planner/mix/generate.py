@@ -93,6 +93,7 @@ class Generator:
         }
         self.bound = -float("inf")
         self.rounds = 0
+        self._best: tuple[Duals, dict[int, float]] | None = None
 
     def run(self, seeds: Sequence[Column]) -> Generated:
         """Until the bound is close, or no ask can do better."""
@@ -106,9 +107,10 @@ class Generator:
             for weight in (SMOOTHING, 0.0) if center is not None else (0.0,):
                 at = duals if center is None else duals.towards(center, weight)
                 quotes = self._desk.quotes(at)
-                bound = self._bound_at(at, quotes)
+                bound, least = self._bound_at(at, quotes)
                 if bound > self.bound:
                     self.bound, center = bound, at
+                    self._best = at, least
                 added = self._add([offer.column for _, _, offer in quotes if offer.column is not None])
                 if added:
                     break
@@ -119,7 +121,25 @@ class Generator:
     def _add(self, columns: Sequence[Column]) -> int:
         return self._master.add(columns, [self._aim.value(item) for item in columns])
 
-    def _bound_at(self, duals: Duals, quotes: Sequence[tuple[int, int, Offered]]) -> float:
+    def near(self, slack: float, most: int) -> list[Column] | None:
+        """All columns that a plan within ``slack`` dollars of the bound can be made of; None where they are too many.
+
+        At the prices of the bound a plan costs the bound and what each of its columns costs above its ask's best.
+        """
+        assert self._best is not None
+        duals, least = self._best
+        limits = {
+            (number, level): MICRO_PER_USD * (least[number] + slack + self._gain(duals, number, level))
+            for number, level in self._gains
+        }
+        return self._desk.below(duals, limits, most)
+
+    def _gain(self, duals: Duals, number: int, level: int) -> float:
+        """What serving the ask at the level is worth."""
+        wanted = sum(worth for worth, counts in zip(duals.wants, self._gains[number, level], strict=True) if counts)
+        return wanted + self._aim.reward(number, level)
+
+    def _bound_at(self, duals: Duals, quotes: Sequence[tuple[int, int, Offered]]) -> tuple[float, dict[int, float]]:
         """What the wanted service is worth, less the pools and the budget, plus what each ask can still gain."""
         world = self._world
         total = -sum(float(worth) * row.room for worth, row in zip(duals.rows, world.rows.rows, strict=True))
@@ -128,7 +148,6 @@ class Generator:
         total += sum(worth * want.count for worth, want in zip(duals.wants, self._wants, strict=True))
         least: dict[int, float] = {}
         for number, level, offer in quotes:
-            gain = sum(worth for worth, counts in zip(duals.wants, self._gains[number, level], strict=True) if counts)
-            gain += self._aim.reward(number, level)
-            least[number] = min(least.get(number, 0.0), offer.bound / MICRO_PER_USD - gain)
-        return total + sum(least.values())
+            surplus = offer.bound / MICRO_PER_USD - self._gain(duals, number, level)
+            least[number] = min(least.get(number, 0.0), surplus)
+        return total + sum(least.values()), least

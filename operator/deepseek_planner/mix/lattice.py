@@ -72,6 +72,11 @@ def dollars(amount: int) -> int:
     return amount >> 3 * SHIFT
 
 
+def highest(amount: int) -> int:
+    """The highest price of so many dollars."""
+    return (amount + 1 << 3 * SHIFT) - 1
+
+
 _Node = tuple[int, int, Counts, int]
 """At least so dear; the mode; replicas so far; first place in the order of prices that may still grow."""
 
@@ -79,13 +84,22 @@ _Node = tuple[int, int, Counts, int]
 class Walk:
     """Iterates over ``(price, counts)`` of fleets at a level, cheapest first; supersets of earlier ones are left out.
 
-    After ``most_nodes`` steps it gives up: ``is_complete`` says whether that happened, ``bound`` below which price
-    nothing was missed.
+    It ends above the price ``limit``. After ``most_nodes`` steps it gives up: ``is_complete`` says whether that
+    happened, ``bound`` below which price nothing was missed.
     """
 
     def __init__(
-        self, seeker: Seeker, level: int, prices: Sequence[int], rows: Rows, spread: Spread, *, most_nodes: int
+        self,
+        seeker: Seeker,
+        level: int,
+        prices: Sequence[int],
+        rows: Rows,
+        spread: Spread,
+        *,
+        most_nodes: int,
+        limit: int | None = None,
     ) -> None:
+        self._limit = limit
         self._seeker, self._level, self._prices, self._rows, self._spread = seeker, level, prices, rows, spread
         self._modes = seeker.modes[level]
         self._orders = [sorted(mode.allowed, key=lambda place: (prices[place], place)) for mode in self._modes]
@@ -129,6 +143,8 @@ class Walk:
         rest = self._rest(number, counts, start)
         if rest is not None:
             spent = sum(count * self._prices[place] for place, count in enumerate(counts) if count)
+            if self._limit is not None and spent + rest > self._limit:
+                return
             heapq.heappush(self._heap, (spent + rest, number, counts, start))
 
     def _rest(self, number: int, counts: Counts, start: int) -> int | None:

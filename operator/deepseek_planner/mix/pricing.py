@@ -8,20 +8,24 @@ its price here is still a bound from below.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from deepseek_planner.mix.asks import Seeker
-from deepseek_planner.mix.lattice import Column, Counts, column, dollars, fits, holds, price, spot_is_within
+from deepseek_planner.mix.lattice import Column, Counts, column, dollars, fits, highest, holds, price, spot_is_within
 from deepseek_planner.mix.world import World
 
 UNITS = 1024
 """Of a micro-dollar: duals are no whole numbers, prices of a walk are."""
 
-WALK_NODES = 400
+ROUNDED = 64
+"""Of those units: what rounding may add to the price of a fleet."""
+
+WALK_NODES, LIST_NODES = 400, 4000
+"""Steps of a search for the cheapest fleet of one ask at one level, and for all up to a price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +117,7 @@ class Desk:
 
     def quotes(self, duals: Duals) -> list[tuple[int, int, Offered]]:
         """Ask, level, and the cheapest fleet of it, for every ask and level."""
-        weights = duals.expected * self._expected + duals.budget * self._nominal
-        weights = weights + (duals.rows[self._use_rows] * self._use_amounts).sum(axis=1)
-        tables = self._tables
+        weights, tables = self._weights(duals), self._tables
         costs, counts = tables.filled(weights, self._spot)
         order = np.lexsort((np.arange(len(costs)), costs, tables.pair))
         first = np.unique(tables.pair[order], return_index=True)
@@ -127,6 +129,35 @@ class Desk:
             bought = () if row is None or relaxed == np.inf else self._bought(seeker, row, counts[row])
             found.append((seeker.number, level, self._quote(seeker, level, bought, relaxed, weights)))
         return found
+
+    def _weights(self, duals: Duals) -> Any:
+        """What a replica of each item costs, in micro-dollars."""
+        own = duals.expected * self._expected + duals.budget * self._nominal
+        return own + (duals.rows[self._use_rows] * self._use_amounts).sum(axis=1)
+
+    def below(self, duals: Duals, limits: Mapping[tuple[int, int], float], most: int) -> list[Column] | None:
+        """All fleets of asks at levels that cost at most so many micro-dollars; None where they are too many."""
+        weights = self._weights(duals)
+        found: list[Column] = []
+        for seeker, level in self._pairs:
+            limit = round(limits[seeker.number, level] * UNITS) + ROUNDED
+            if limit < 0:
+                continue
+            prices = self._prices(seeker, weights)
+            walk = self._world.walk(seeker, level, prices, most_nodes=LIST_NODES, limit=highest(limit))
+            for _, counts in walk:
+                if len(found) >= most:
+                    return None
+                found.append(column(seeker, level, counts))
+            if not walk.is_complete:
+                return None
+        return found
+
+    def _prices(self, seeker: Seeker, weights: Any) -> list[int]:
+        start = self._starts[seeker.number]
+        return [
+            price(round(float(weights[start + place]) * UNITS), seeker, place) for place in range(len(seeker.items))
+        ]
 
     def _bought(self, seeker: Seeker, row: int, counts: Any) -> Counts:
         """Replicas by item, of a row of the tables."""
@@ -159,10 +190,7 @@ class Desk:
 
     def _walked(self, seeker: Seeker, level: int, bound: float, weights: Any) -> Offered:
         start = self._starts[seeker.number]
-        prices = [
-            price(round(float(weights[start + place]) * UNITS), seeker, place) for place in range(len(seeker.items))
-        ]
-        walk = self._world.walk(seeker, level, prices, most_nodes=WALK_NODES)
+        walk = self._world.walk(seeker, level, self._prices(seeker, weights), most_nodes=WALK_NODES)
         for _, counts in walk:
             found = column(seeker, level, counts)
             cost = sum(float(weights[start + place]) * count for place, count in enumerate(counts))

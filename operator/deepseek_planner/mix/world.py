@@ -55,9 +55,12 @@ class World:
         tried = probe(item, level, self.rows, prices)
         return None if tried is None else Best(column(item, level, tried), dollars(walk.bound))
 
-    def walk(self, item: Seeker, level: int, prices: Sequence[int], *, most_nodes: int) -> Walk:
-        """Fleets of an ask under prices, cheapest first."""
-        return Walk(item, level, prices, self.rows, self.spreads[item.number], most_nodes=most_nodes)
+    def walk(
+        self, item: Seeker, level: int, prices: Sequence[int], *, most_nodes: int, limit: int | None = None
+    ) -> Walk:
+        """Fleets of an ask under prices, cheapest first, up to a limit."""
+        spread = self.spreads[item.number]
+        return Walk(item, level, prices, self.rows, spread, most_nodes=most_nodes, limit=limit)
 
     def rank(self, number: int, level: int) -> int:
         """The level of an ask's service; what it gets at best alone counts as all that it can want."""
