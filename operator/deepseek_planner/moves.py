@@ -159,8 +159,8 @@ def _verdict(situation: Situation) -> Verdict | None:
     move = _move(situation, differs, _reason(situation, differs), required=False)
     if shunned is not None or differs.is_on_its_way:
         return Verdict(move, _held_by_mode(situation) or shunned)
-    same = SAME_DOLLARS * situation.expected_usd_per_hour
-    if differs.grows and not differs.only_grows and abs(differs.saves) <= same:
+    is_same = abs(differs.saves) <= SAME_DOLLARS * situation.expected_usd_per_hour
+    if is_same and differs.grows and not differs.only_grows and not objective_missed(situation.deployment):
         return None  # the same dollars for another shape: nothing is gained by the disruption
     if differs.only_grows or differs.saves < 0:
         waiting = _held_by_mode(situation) or held_for_capacity(situation, differs)
@@ -232,10 +232,14 @@ def _required_reason(situation: Situation, differs: Difference) -> MoveReason | 
 
 
 def _is_lost(situation: Situation, differs: Difference) -> bool:
-    """Whether a group that no target wants cannot live on: its pool is gone, or takes no engine while some miss."""
-    offerings = {offering.pool: offering for offering in situation.snapshot.offerings}
-    for group in differs.surplus:
-        offering = offerings.get(group.pool)
+    """Whether a group that the plan takes engines from cannot live on: its pool is gone, or takes none while some
+    miss, as when spot nodes are taken back.
+    """
+    wanted = {goal.name: goal.placement.replicas for goal in differs.goals}
+    for group in situation.fleet:
+        if group.desired and wanted.get(group.name, 0) >= group.desired:
+            continue
+        offering = situation.offering(group.pool)
         if offering is None or (offering.unavailable_reason and group.ready < group.desired):
             return True
     return False

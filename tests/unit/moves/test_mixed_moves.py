@@ -83,6 +83,26 @@ def test_after_the_cooldown_or_without_the_money_capacity_replaces_what_runs():
     assert decide(poor, target(1, "h200", "25"), settled_s=0.0).move.keeps == ()
 
 
+def test_spot_nodes_that_are_taken_back_are_replaced_at_once_in_part_too():
+    dry = (offering("h100"), offering("t4", capacity_type=CapacityType.SPOT, unavailable_reason="no spot capacity"))
+    struck = group(3, "t4", "2", ready=1, starting=2, capacity_type=CapacityType.SPOT)
+    seen = snapshot(group(1), struck, offerings=dry, measured=None, moved_s_ago=1.0)
+    left = target(1, "t4", "2")
+    left = replace(left, placement=replace(left.placement, capacity_type=CapacityType.SPOT))
+    verdict = decide(seen, target(2), left, settled_s=0.0)
+    assert verdict.waiting is None
+    assert verdict.move.reason is MoveReason.FLEET_LOST
+    assert verdict.move.required
+
+
+@pytest.mark.parametrize("usd", ["9.99", "10.01"])
+def test_dollars_that_differ_by_a_rounding_move_nothing_unless_objectives_are_missed(usd):
+    assert decide(snapshot(group(2)), target(2, "h200", usd)) is None
+    late = measured(time_to_first_token_s=1.4)
+    moved = decide(snapshot(group(2), measured=late), target(2, "h200", usd))
+    assert (moved is not None and moved.waiting is None) is (usd == "10.01")
+
+
 # Expected dollars.
 
 
