@@ -189,11 +189,12 @@ def test_texts_of_others_cannot_become_markup() -> None:
 def test_shortage_risk_warnings_and_engine_reasons_are_shown(usual: Report) -> None:
     planned = usual.planned
     first = planned.placements[0]
-    reasons = (EngineReason("max_num_seqs", "128", "the cache holds 131 typical requests"),)
+    reasons = (EngineReason("max_num_seqs", "1280", "the cache holds 1310 typical requests"),)
     told = replace(
         planned,
         placements=(
             replace(first, engine_reasons=reasons, input_tokens=(1200, 16384), capacity_type=CapacityType.SPOT),
+            replace(first, engine_reasons=reasons, pool="other"),
         ),
         shortage=Shortage(60, "h200-spot", (DeploymentKey("team-b", "docs"),)),
         warnings=("prices of h200 are 125 days old",),
@@ -205,7 +206,9 @@ def test_shortage_risk_warnings_and_engine_reasons_are_shown(usual: Report) -> N
 
     assert "serves 60 % of the planned load: pool h200-spot is short; team-b/docs (priority 10) comes first" in text
     assert "above 1,200 up to 16,384 tokens" in text
-    assert "the cache holds 131 typical requests" in text
+    assert text.count("the cache holds 1310 typical requests") == 1
+    assert f"on {first.pool}, other" in text
+    assert "1,280" in text
     assert "prices of h200 are 125 days old" in text
     assert "99.31 %" in text
     assert "$43.10/h" in text

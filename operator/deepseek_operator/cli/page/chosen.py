@@ -59,7 +59,7 @@ def _warnings(report: Report) -> list[Markup]:
 def _next_best(report: Report) -> str:
     planned = report.planned
     if not planned.alternatives:
-        return "Nothing else that was weighed would serve this."
+        return "No other kind of accelerator, or of capacity, would serve this."
     best = planned.alternatives[0]
     more = compared(best.usd_per_hour, planned.usd_per_hour)
     return f"Next best: {best.name}, {capacity(best.capacity_type)}, for {dollars(best.usd_per_hour)} an hour ({more})."

@@ -8,7 +8,7 @@ from datetime import datetime
 from deepseek_operator.cli.page.markup import Markup, tag
 from deepseek_operator.cli.page.report import Report
 from deepseek_operator.cli.page.tables import Column, Row, table
-from deepseek_planner.plan import Confidence, Placement
+from deepseek_planner.plan import Confidence, EngineReason
 
 MEANING = {
     Confidence.CALIBRATED: "fitted to runs of this model on this accelerator",
@@ -20,19 +20,24 @@ MEANING = {
 
 
 def engines(report: Report) -> Iterator[Markup]:
-    """The parameters that the plan sets, each with its reason."""
-    explained = [item for item in report.planned.placements if item.engine_reasons]
-    if not explained:
+    """The parameters that the plan sets, each with its reason; engines that are set alike together."""
+    alike: dict[tuple[str, tuple[EngineReason, ...]], list[str]] = {}
+    for item in report.planned.placements:
+        if item.engine_reasons:
+            name = f"{item.model}/{item.shape.name}" if item.model else item.shape.name
+            alike.setdefault((name, item.engine_reasons), []).append(item.pool)
+    if not alike:
         return
     yield tag("h3", "How the engines are set, and why")
-    for item in explained:
-        yield _engine(item)
-
-
-def _engine(item: Placement) -> Markup:
     columns = [Column("Parameter"), Column("Value", is_number=True), Column("Because", is_wide=True)]
-    rows = [Row((tag("code", each.parameter), each.value, each.reason)) for each in item.engine_reasons]
-    return table(columns, rows, caption=f"{item.shape.name} on {item.pool}")
+    for (name, reasons), pools in alike.items():
+        rows = [Row((tag("code", each.parameter), _grouped(each.value), each.reason)) for each in reasons]
+        yield table(columns, rows, caption=f"{name} on {', '.join(pools)}")
+
+
+def _grouped(value: str) -> str:
+    """Large numbers with their thousands apart."""
+    return f"{int(value):,}" if value.isdecimal() else value
 
 
 def trust(report: Report, now: datetime) -> Iterator[Markup]:
