@@ -404,9 +404,19 @@ class Fleet:
     """Everything of ours that runs, by deployment and name."""
 
     groups: tuple[EngineGroup, ...] = ()
+    _by_key: dict[DeploymentKey, tuple[EngineGroup, ...]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        # Looked up several times for each of a thousand deployments.
+        found: dict[DeploymentKey, list[EngineGroup]] = {}
+        for group in self.groups:
+            found.setdefault(group.key, []).append(group)
+        self._by_key.update({key: tuple(groups) for key, groups in found.items()})
 
     def of(self, key: DeploymentKey) -> tuple[EngineGroup, ...]:
-        return tuple(group for group in self.groups if group.key == key)
+        return self._by_key.get(key, ())
 
 
 @dataclass(frozen=True, slots=True)
