@@ -181,11 +181,40 @@ def _modes(ask: Ask, items: tuple[Item, ...], factor: float) -> tuple[Mode, ...]
         if capacity > 0:
             need = max(least, _whole(ask.requests_per_s * factor / capacity))
             modes.append(Mode(tuple(options[option]), need, tuple(options[option])))
-    everything = tuple(position for position, item in enumerate(items) if item.loads)
+    everything = _mixable(ask, items)
     if len({items[position].offer.option for position in everything}) > 1:
         rates = tuple(rate * factor for rate in ask.class_rates_per_s)
         modes.append(Mode(everything, 0, everything, rates=rates))
     return tuple(modes)
+
+
+def _mixable(ask: Ask, items: tuple[Item, ...]) -> tuple[int, ...]:
+    """Items for mixes by length: without such as another of the same pool carries every class better than."""
+    found: list[int] = []
+    for position in sorted(range(len(items)), key=lambda place: _cheapest_first(items[place])):
+        item = items[position]
+        if item.loads and (
+            item.index in ask.running or not any(_carries_more(items[other], item, ask) for other in found)
+        ):
+            found.append(position)
+    return tuple(sorted(found))
+
+
+def _carries_more(one: Item, other: Item, ask: Ask) -> bool:
+    """Whether ``one``, which costs no more, can stand in for ``other`` in every mix by length."""
+    a, b = one.offer, other.offer
+    taken = dict(other.uses)
+    return (
+        (a.pool, a.capacity_type) == (b.pool, b.capacity_type)
+        and a.usd_per_hour <= b.usd_per_hour
+        and a.accelerators <= b.accelerators
+        and all(amount <= taken.get(row, 0) for row, amount in one.uses)
+        and all(x <= y for x, y in zip(one.loads, other.loads, strict=True))
+        # What is left of a mix may be a fleet of this option alone: that is judged by its capacity.
+        and a.capacity_per_s > 0
+        and not (one.weight > other.weight if one.is_spot else one.weight < other.weight)
+        and (ask.holds is None or (a.nodes <= b.nodes and a.capacity_per_s >= b.capacity_per_s))
+    )
 
 
 def _even(items: tuple[Item, ...], rate: float, least: int) -> tuple[Mode, ...]:

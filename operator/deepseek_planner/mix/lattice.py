@@ -77,6 +77,9 @@ def highest(amount: int) -> int:
     return (amount + 1 << 3 * SHIFT) - 1
 
 
+MIX_NODES = 250
+"""Steps among mixes by length: each may take a linear program."""
+
 _Node = tuple[int, int, Counts, int]
 """At least so dear; the mode; replicas so far; first place in the order of prices that may still grow."""
 
@@ -84,8 +87,8 @@ _Node = tuple[int, int, Counts, int]
 class Walk:
     """Iterates over ``(price, counts)`` of fleets at a level, cheapest first; supersets of earlier ones are left out.
 
-    It ends above the price ``limit``. After ``most_nodes`` steps it gives up: ``is_complete`` says whether that
-    happened, ``bound`` below which price nothing was missed.
+    It ends above the price ``limit``. After ``most_nodes`` steps, or so many among mixes by length, it gives up on
+    them: ``is_complete`` says whether that happened, ``bound`` below which price nothing is missing.
     """
 
     def __init__(
@@ -103,32 +106,55 @@ class Walk:
         self._seeker, self._level, self._prices, self._rows, self._spread = seeker, level, prices, rows, spread
         self._modes = seeker.modes[level]
         self._orders = [sorted(mode.allowed, key=lambda place: (prices[place], place)) for mode in self._modes]
-        self._nodes_left = most_nodes
-        self.is_complete = True
-        self.bound = 0
+        self._nominal = [item.offer.usd_per_hour for item in seeker.items]
+        self._least = [min((self._nominal[place] for place in mode.allowed), default=0) for mode in self._modes]
+        self._nodes_left, self._mixes_left = most_nodes, min(most_nodes, MIX_NODES)
+        self._given_up: int | None = None
         self._heap: list[_Node] = []
+        self._emitted: list[Counts] = []
+        self.bound = 0
+
+    @property
+    def is_complete(self) -> bool:
+        return self._given_up is None
 
     def __iter__(self) -> Iterator[tuple[int, Counts]]:
         nothing = (0,) * len(self._seeker.items)
         for number, mode in enumerate(self._modes):
-            self._push(number, mode.floors or nothing, 0)
-        emitted: list[Counts] = []
+            if mode.need or self._spread.is_affordable(mode, self._nominal, self._seeker.ask.max_usd_per_hour):
+                self._push(number, mode.floors or nothing, 0)
         while self._heap:
-            self.bound, number, counts, start = heapq.heappop(self._heap)
-            if self._nodes_left <= 0:
-                self.is_complete = False
-                return
-            self._nodes_left -= 1
-            mode = self._modes[number]
-            if not self._serves(mode, counts):
-                self._extend(number, counts, start)
-            elif not any(all(a <= b for a, b in zip(other, counts, strict=True)) for other in emitted):
-                if self._is_safe(mode, counts):
-                    if any(counts[place] for place in mode.entrants):
-                        emitted.append(counts)
-                        yield self.bound, counts
-                else:
-                    self._extend(number, counts, start)
+            lowest, number, counts, start = heapq.heappop(self._heap)
+            self.bound = lowest if self._given_up is None else min(lowest, self._given_up)
+            if self._is_spent(number):
+                # What is left costs no less than this.
+                self._given_up = self.bound
+                if self._nodes_left <= 0:
+                    return
+            elif self._is_found(number, counts, start):
+                self._emitted.append(counts)
+                yield lowest, counts
+
+    def _is_spent(self, number: int) -> bool:
+        """Whether this step is one too many."""
+        self._nodes_left -= 1
+        if not self._modes[number].need:
+            self._mixes_left -= 1
+            return self._mixes_left < 0
+        return self._nodes_left < 0
+
+    def _is_found(self, number: int, counts: Counts, start: int) -> bool:
+        """Whether it is a fleet worth having; where more replicas could make it one, these are next."""
+        mode = self._modes[number]
+        if not self._serves(mode, counts):
+            self._extend(number, counts, start)
+            return False
+        if any(all(a <= b for a, b in zip(other, counts, strict=True)) for other in self._emitted):
+            return False
+        if not self._is_safe(mode, counts):
+            self._extend(number, counts, start)
+            return False
+        return any(counts[place] for place in mode.entrants)
 
     def _extend(self, number: int, counts: Counts, start: int) -> None:
         order = self._orders[number]
@@ -138,7 +164,8 @@ class Walk:
                 self._push(number, (*counts[:place], counts[place] + 1, *counts[place + 1 :]), index)
 
     def _push(self, number: int, counts: Counts, start: int) -> None:
-        if not fits(self._seeker, counts, self._rows):
+        missing = max(0, self._modes[number].need - sum(counts))
+        if not fits(self._seeker, counts, self._rows, besides=missing * self._least[number]):
             return
         rest = self._rest(number, counts, start)
         if rest is not None:
@@ -194,9 +221,12 @@ def fill(seeker: Seeker, need: int, counts: Counts, order: Sequence[int], prices
     return None
 
 
-def fits(seeker: Seeker, counts: Counts, rows: Rows) -> bool:
-    """Whether the fleet keeps the limits that more replicas only break: replicas, dollars, room of the pools."""
-    ask, total, dollars = seeker.ask, 0, 0
+def fits(seeker: Seeker, counts: Counts, rows: Rows, *, besides: int = 0) -> bool:
+    """Whether the fleet keeps the limits that more replicas only break: replicas, dollars, room of the pools.
+
+    ``besides``: dollars that are sure to come on top.
+    """
+    ask, total, dollars = seeker.ask, 0, besides
     used: dict[int, int] = {}
     for item, count in zip(seeker.items, counts, strict=True):
         if count:

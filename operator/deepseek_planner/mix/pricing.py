@@ -194,7 +194,7 @@ class Desk:
         for _, counts in walk:
             found = column(seeker, level, counts)
             cost = sum(float(weights[start + place]) * count for place, count in enumerate(counts))
-            return Offered(found, cost)
+            return Offered(found, cost if walk.is_complete else min(cost, dollars(walk.bound) / UNITS))
         if walk.is_complete:
             return Offered(None, np.inf)
         return Offered(None, max(bound, dollars(walk.bound) / UNITS))

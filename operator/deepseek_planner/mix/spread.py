@@ -34,12 +34,13 @@ class Spread:
     def __init__(self, seeker: Seeker) -> None:
         self._loads = [item.loads for item in seeker.items]
         self._cuts: dict[tuple[float, ...], list[_Cut]] = {}
+        self._priced: dict[tuple[tuple[float, ...], tuple[int, ...]], _Cut] = {}
         self._served: dict[tuple[tuple[float, ...], tuple[int, ...]], bool] = {}
 
     def rest(self, mode: Mode, counts: Sequence[int], order: Sequence[int], prices: Sequence[int]) -> int | None:
         """At least so much is still to be bought of ``order`` until the mix serves; None: never."""
         most = 0.0
-        for cut in self._known(mode):
+        for cut in (self._at(mode, prices), *self._known(mode)):
             missing = cut.least - sum(cut.prices[place] * count for place, count in enumerate(counts) if count)
             if missing <= TOLERANCE * cut.least:
                 continue
@@ -51,6 +52,21 @@ class Spread:
             most = max(most, missing / best)
         # Rounded down by more than floating point can be wrong by.
         return int(most * (1 - 1e-9))
+
+    def _at(self, mode: Mode, prices: Sequence[int]) -> _Cut:
+        """What serving costs at least where parts of replicas could be bought: the prices themselves are a cut."""
+        key = mode.rates, tuple(prices)
+        if key not in self._priced:
+            # Only the latest: each search has prices of its own.
+            worth = {place: float(prices[place]) for place in mode.allowed}
+            least = sum(rate * self._value(worth, number) for number, rate in enumerate(mode.rates) if rate > 0)
+            weights = tuple(worth.get(place, 0.0) for place in range(len(self._loads)))
+            self._priced = {key: _Cut(weights, least if math.isfinite(least) else 0.0)}
+        return self._priced[key]
+
+    def is_affordable(self, mode: Mode, prices: Sequence[int], most: int) -> bool:
+        """Whether parts of replicas that serve can be bought for so much."""
+        return self._at(mode, prices).least <= most
 
     def _known(self, mode: Mode) -> list[_Cut]:
         if mode.rates not in self._cuts:

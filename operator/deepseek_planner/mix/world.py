@@ -49,7 +49,7 @@ class World:
         walk = self.walk(item, level, prices, most_nodes=most_nodes)
         for _, counts in walk:
             found = column(item, level, counts)
-            return Best(found, found.expected)
+            return Best(found, found.expected if walk.is_complete else min(found.expected, dollars(walk.bound)))
         if walk.is_complete:
             return None
         tried = probe(item, level, self.rows, prices)
