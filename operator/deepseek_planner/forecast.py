@@ -95,11 +95,11 @@ def highest_minute(seen: Measured, ahead: Horizon) -> float:
     found = _structure(seen.minutes) if len(seen.minutes) >= FEWEST_MINUTES else _from_extremes(seen)
     if found.mean <= 0:
         return 0.0
-    # A rise is trusted for no longer ahead than it was seen.
+    # A rise is trusted for no longer ahead than it was seen. A window that holds few minutes is seen in stretches that
+    # overlap: from one to the next they differ about as much as minutes do, and what looks like a rise is often none.
     ahead_s = min(ahead.seconds, seen.window_s)
-    level = found.level + found.rise * ahead_s * found.minutes / seen.window_s
-    # A window that holds few minutes is seen in shorter stretches, which overlap: from one to the next they differ
-    # about as much as minutes do.
+    has_minutes = seen.window_s >= (found.minutes - 1) * MINUTE_S  # Prometheus gives both ends of the window
+    level = found.level + found.rise * ahead_s * found.minutes / seen.window_s if has_minutes else found.mean
     prior = OVERDISPERSION * found.mean
     weight = found.minutes - 1
     variance = (PRIOR_MINUTES * prior + weight * found.variance) / (PRIOR_MINUTES + weight)

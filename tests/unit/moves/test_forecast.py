@@ -66,7 +66,9 @@ def test_a_rise_is_trusted_no_longer_ahead_than_it_was_seen():
     assert two < one + 60
     # A window of seconds says nothing about the next minutes.
     short = seen(*(60.0 + minute for minute in range(15)), window_s=15.0)
-    assert highest_minute(short, AHEAD) < 74 + 15 + 100
+    assert highest_minute(short, AHEAD) < 100
+    both_ends = seen(*(100.0 + 10 * minute for minute in range(16)))
+    assert highest_minute(both_ends, AHEAD) > 250 + 60
 
 
 @pytest.mark.parametrize("seconds", [60.0, 360.0, 1000.0])
