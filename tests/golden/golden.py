@@ -26,17 +26,19 @@ DOCS = HERE.parents[1] / "docs" / "howto"
 CASES = sorted(path for path in (HERE / "cases").glob("*.yaml"))
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     "budget-of-all": ("--max-usd-per-hour", "65"),
+    "two-lengths": ("--routing", "by-length"),
 }
 """What a case is planned with beside its pools."""
 POOLS = {
     "reserved-first": HERE / "pools" / "reserved.yaml",
+    "two-lengths": HERE / "pools" / "large-and-small.yaml",
     "spot-with-cover": HERE / "pools" / "three-zones.yaml",
     "variant-instead": EXAMPLES / "pools" / "aws-single-gpu.yaml",
 }
 """Pools of a case, where they are not the usual ones."""
 SUFFIXES = {"table": ".txt", "json": ".json", "html": ".outline"}
 EXPECTED = [(case, output) for case in CASES for output in ("table", "json")]
-EXPECTED += [(case, "html") for case in CASES if case.stem == "spot-with-cover"]
+EXPECTED += [(case, "html") for case in CASES if case.stem in {"spot-with-cover", "two-lengths"}]
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 """Prices are so old on that day."""
 OUTLINED = frozenset({"h1", "h2", "h3", "h4", "dt", "caption", "summary", "figcaption", "column"})
