@@ -252,8 +252,11 @@ def size(replicas: Sequence[Replica], limits: Limits) -> list[Sized]:
     if able:
         below, nearest = _search([replicas[index] for index in able], limits)
         for row, index in enumerate(able):
-            highest = nearest.service(row, int(nearest.kept[row]) - 1)
-            sized[index] = Sized(sized[index].idle, highest, below, row)
+            low, highest = (
+                below.service(row, int(below.kept[row]) - 1),
+                nearest.service(row, int(nearest.kept[row]) - 1),
+            )
+            sized[index] = Sized(sized[index].idle, _never_faster(highest, low), below, row)
     return sized
 
 
@@ -292,8 +295,19 @@ def _search(replicas: Sequence[Replica], limits: Limits) -> tuple[_Table, _Table
 
 def _kept(model: Engines, running: Any, limits: Limits, margins: Any) -> _Table:
     found = model.at(running)
+    # More decodes read more of the experts, so that a prompt beside them adds less: nobody is promised that gain.
+    first, token = (np.maximum.accumulate(item, axis=1) for item in (found.first_token_s, found.per_token_s))
+    found = found._replace(first_token_s=first, per_token_s=token)
     kept = np.cumprod(_keeps(found, limits, margins), axis=1).sum(axis=1)
     return _Table(found, running, np.maximum(kept, 1))
+
+
+def _never_faster(service: Service, quieter: Service) -> Service:
+    return replace(
+        service,
+        time_to_first_token_s=max(service.time_to_first_token_s, quieter.time_to_first_token_s),
+        time_per_output_token_s=max(service.time_per_output_token_s, quieter.time_per_output_token_s),
+    )
 
 
 def _margins(replicas: Sequence[Replica]) -> Any:

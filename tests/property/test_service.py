@@ -24,6 +24,8 @@ MODELS = ("deepseek-r1", "deepseek-v3.2", "deepseek-v4-flash", "deepseek-v2-lite
 CUTS = ((1, 1, 1), (2, 1, 1), (8, 1, 1), (1, 1, 8), (2, 1, 4), (2, 2, 1))
 NO_LIMITS = Limits(None, None)
 TIGHTEST = 1 + 1e-9
+FITS = 0.98
+"""The search ends within two percent; steps with and without prompts are two fits."""
 
 
 def steps(model: str, accelerator: str, cut: tuple[int, int, int], wires: IntraNode | None = None) -> Compiled:
@@ -42,10 +44,10 @@ def engine(budget: int = 8192) -> EngineParameters:
 @st.composite
 def lengths(draw: st.DrawFn) -> Lengths:
     """Of prompts with a tail, and answers."""
-    short = draw(st.integers(16, 4000))
+    short = draw(st.integers(200, 4000))
     longest = short * draw(st.integers(2, 12))
     inputs = LengthDistribution((LengthBucket(short, 0.6 * short, 0.8), LengthBucket(longest, 1.5 * short, 0.2)))
-    most = draw(st.integers(24, 2000))
+    most = draw(st.integers(100, 2000))
     outputs = LengthDistribution((LengthBucket(most, most / 3, 0.9), LengthBucket(4 * most, 1.5 * most, 0.1)))
     return lengths_of(inputs, outputs, shared_prefix_tokens=draw(st.sampled_from([0, 8, 500])))
 
@@ -73,8 +75,8 @@ def test_a_higher_rate_is_never_served_faster(one):
 
     assert [point.rate_per_s for point in points] == sorted(point.rate_per_s for point in points)
     for early, late in pairwise(points):
-        assert late.time_per_output_token_s >= early.time_per_output_token_s * 0.99
-        assert late.time_to_first_token_s >= early.time_to_first_token_s * 0.97
+        assert late.time_per_output_token_s >= early.time_per_output_token_s
+        assert late.time_to_first_token_s >= early.time_to_first_token_s
     assert 0 <= points[-1].prefill_share < 1
 
 
@@ -89,8 +91,8 @@ def test_a_higher_percentile_is_never_sooner(one, running, percentiles):
 
 
 @LAW
-@given(one=replicas(), running=st.floats(0.1, 200), more=st.floats(1.0, 4.0))
-def test_longer_prompts_and_longer_past_are_never_faster(one, running, more):
+@given(one=replicas(), limit=st.floats(0.02, 0.5), more=st.floats(1.0, 4.0))
+def test_longer_prompts_and_longer_past_are_never_faster(one, limit, more):
     demand = one.demand
     longer = replace(
         demand,
@@ -99,12 +101,14 @@ def test_longer_prompts_and_longer_past_are_never_faster(one, running, more):
         input_mean=demand.input_mean + demand.prefill_mean * (more - 1),
     )
     cached = replace(demand, input_mean=demand.input_mean * more)
-    base = served(one, running)
-    for changed in (longer, cached):
-        found = served(replace(one, demand=changed), running)
-        assert found[0] <= base[0] * TIGHTEST
-        assert found[1] >= base[1] * 0.97
-        assert found[2] >= base[2] / TIGHTEST
+    limits = Limits(LatencyTarget(95, 20 * limit), LatencyTarget(95, limit))
+    base, *changed = size([replace(one, demand=kind) for kind in (demand, longer, cached)], limits)
+    for found in changed:
+        assert found.idle.time_to_first_token_s >= base.idle.time_to_first_token_s / TIGHTEST
+        assert found.idle.time_per_output_token_s >= base.idle.time_per_output_token_s * FITS
+        if found.capacity is not None:
+            assert base.capacity is not None
+            assert found.capacity.rate_per_s <= base.capacity.rate_per_s / FITS
 
 
 @LAW
@@ -126,15 +130,20 @@ def test_looser_targets_smaller_margins_and_more_cache_never_serve_less(one, lim
     model=st.sampled_from(["deepseek-r1-distill-qwen-32b", "deepseek-r1-distill-llama-8b"]),
     accelerator=st.sampled_from(["a100-80gb", "h100", "h200"]),
     demand=lengths(),
-    running=st.floats(0.1, 100),
+    limit=st.floats(0.03, 0.2),
 )
-def test_better_wires_are_never_slower(model, accelerator, demand, running):
-    def found(wires: IntraNode) -> tuple[float, float, float]:
-        return served(Replica(steps(model, accelerator, (4, 1, 1), wires), engine(), demand, 256, 0.35), running)
+def test_better_wires_are_never_slower(model, accelerator, demand, limit):
+    limits = Limits(LatencyTarget(95, 100 * limit), LatencyTarget(95, limit))
+    wires = (IntraNode.NVLINK, IntraNode.PCIE_P2P, IntraNode.PCIE)
+    cuts = [steps(model, accelerator, (4, 1, 1), one) for one in wires]
+    found = size([Replica(cut, engine(), demand, 256, 0.35) for cut in cuts], limits)
 
-    direct, peers, host = (found(wires) for wires in (IntraNode.NVLINK, IntraNode.PCIE_P2P, IntraNode.PCIE))
-    assert direct[2] < peers[2] < host[2]
-    assert direct[1] < peers[1] < host[1]
+    for better, worse in pairwise(found):
+        assert better.idle.time_per_output_token_s < worse.idle.time_per_output_token_s
+        assert better.idle.time_to_first_token_s < worse.idle.time_to_first_token_s
+        if worse.capacity is not None:
+            assert better.capacity is not None
+            assert better.capacity.rate_per_s > worse.capacity.rate_per_s * 0.98
 
 
 @LAW
