@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from deepseek_planner.forecast import horizon, planned_requests_per_min
 from deepseek_planner.hardware import CapacityType, Offering
 from deepseek_planner.plan import DeploymentInput, Policy, Rejection, RejectionReason, Setback, Shape, Snapshot
-from deepseek_planner.setbacks import setbacks, shuns
+from deepseek_planner.setbacks import named, setbacks, shuns
 
 
 def usable(offerings: Iterable[Offering], deployment: DeploymentInput) -> tuple[list[Offering], list[Rejection]]:
@@ -49,7 +49,7 @@ def startable(
         else:
             text = f"given up on {offering.pool} at {setback.at:%H:%M} UTC: {setback.message}"[:256]
             reason = RejectionReason.DID_NOT_START
-            rejections.append(Rejection(shape.name, reason, text, accelerator=offering.accelerator))
+            rejections.append(Rejection(named(shape, model), reason, text, accelerator=offering.accelerator))
     return found, rejections
 
 

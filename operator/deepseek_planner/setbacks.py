@@ -21,7 +21,7 @@ def setbacks(snapshot: Snapshot, deployment: DeploymentInput, policy: Policy) ->
     for group in snapshot.fleet.of(deployment.key):
         if group.name not in found and _is_given_up(snapshot, group, policy):
             why = group.failure or "no engine became ready"
-            found[group.name] = Setback(group.name, _named(group.shape, group.model), group.pool, snapshot.now, why)
+            found[group.name] = Setback(group.name, named(group.shape, group.model), group.pool, snapshot.now, why)
     return tuple(sorted(found.values(), key=lambda item: (item.at, item.group)))
 
 
@@ -30,10 +30,11 @@ def shuns(known: Iterable[Setback], shape: Shape, pool: str, model: str = "") ->
 
     A variant's engines that do not start say nothing about the model's own, nor the other way round.
     """
-    return next((item for item in known if (item.shape, item.pool) == (_named(shape, model), pool)), None)
+    return next((item for item in known if (item.shape, item.pool) == (named(shape, model), pool)), None)
 
 
-def _named(shape: Shape, model: str) -> str:
+def named(shape: Shape, model: str) -> str:
+    """The shape's name, behind that of a variant."""
     return f"{model}/{shape.name}" if model else shape.name
 
 

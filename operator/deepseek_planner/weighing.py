@@ -78,7 +78,7 @@ def find(world: World, deployment: DeploymentInput) -> Outcome:
         priced = [(_priced(item, shape, offerings), shape) for item, shape in refused]
         rejections += [item for item, _ in priced]
         for option in found:
-            startable, given_up = eligibility.startable(offerings, option.shape, tried)
+            startable, given_up = eligibility.startable(offerings, option.shape, tried, option.model)
             rejections += [_priced(item, option.shape, offerings) for item in given_up]
             if not startable:
                 continue

@@ -19,6 +19,7 @@ from deepseek_operator.settings import EngineSettings, Settings
 from deepseek_operator.view import summary
 from deepseek_operator.world import Kind
 from deepseek_planner.difference import as_running
+from deepseek_planner.eligibility import startable
 from deepseek_planner.errors import InputError
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.models import Precision
@@ -266,6 +267,8 @@ def test_what_a_variant_could_not_do_is_not_held_against_the_model_itself() -> N
     assert shuns(known, INT8, "machines", QWEN)
     assert not shuns(known, INT8, "machines")
     assert not shuns(known, INT8, "machines", "deepseek-r1-distill-llama-8b")
+    none, (refused,) = startable((offering(INT8),), INT8, known, QWEN)
+    assert (none, refused.name) == ([], f"{QWEN}/l4-int8-tp1")
 
 
 def test_the_summary_names_the_variant() -> None:
