@@ -34,7 +34,8 @@ LONG_STEP_CACHE = 0.1
 CPU_SEQUENCES = 16
 SEQUENCES = 256
 MANY_SEQUENCES = 1024
-"""vLLM 0.32's own defaults: 1024 from 70 GiB on, but not on A100 (engine/arg_utils.py, read 2026-11-22)."""
+"""vLLM 0.32's own defaults: 1024 from 70 GiB on, but not on A100 (engine/arg_utils.py, read 2026-11-22).
+Sparse latent attention stays at 256: its kernels are reported to fail above (vllm-project/recipes, V3.2-Exp)."""
 BLOCK_TOKENS, CPU_BLOCK_TOKENS = 16, 128
 """Tokens of a cache block, the least that a prefix can share."""
 
@@ -87,6 +88,13 @@ def most_sequences(accelerator: Accelerator) -> int:
     return MANY_SEQUENCES if is_large else SEQUENCES
 
 
+def most_running(asked: EngineQuestion) -> int:
+    """Most requests at once of this model: :func:`most_sequences`, and what its kernels bear."""
+    is_sparse = asked.model.is_sparse and isinstance(asked.model.attention, LatentAttention)
+    most = most_sequences(asked.accelerator)
+    return min(most, SEQUENCES) if is_sparse else most
+
+
 def parameters(asked: EngineQuestion, memory: Fit) -> EngineParameters:
     """The settings of one replica."""
     usual = _usual(asked, memory)
@@ -125,7 +133,7 @@ def fp8_cache_format(asked: EngineQuestion) -> str:
 
 
 def _usual(asked: EngineQuestion, memory: Fit) -> EngineParameters:
-    most = most_sequences(asked.accelerator)
+    most = most_running(asked)
     cache = memory.cache_budget_bytes
     if asked.is_cpu:
         # Memory is shared with everything else on the machine: take what the longest requests need, no more.
@@ -195,7 +203,7 @@ def _held(asked: EngineQuestion, memory: Fit, engine: EngineParameters) -> Engin
 
 def _roomier(asked: EngineQuestion, memory: Fit, engine: EngineParameters) -> EngineParameters | None:
     """With the cache in fp8, where it may be and binds: half the bytes are nearly twice the requests."""
-    other, most = fp8_cache_format(asked), most_sequences(asked.accelerator)
+    other, most = fp8_cache_format(asked), most_running(asked)
     if not other or engine.max_num_seqs >= most:
         return None
     return _held(asked, memory, replace(engine, kv_cache_dtype=other, max_num_seqs=most))

@@ -11,6 +11,7 @@ from deepseek_planner.engine import (
     far_prompt_tokens,
     fp8_cache_format,
     may_draft,
+    most_running,
     most_sequences,
     prefix_tokens,
     requests_held,
@@ -56,8 +57,9 @@ def _longest(asked: EngineQuestion, engine: EngineParameters) -> EngineReason:
 
 def _sequences(asked: EngineQuestion, memory: Fit, engine: EngineParameters) -> EngineReason:
     held = requests_held(asked, memory, engine)
-    if engine.max_num_seqs >= most_sequences(asked.accelerator):
-        text = f"the engine's usual limit on this accelerator; the cache would hold {held} requests"
+    if engine.max_num_seqs >= most_running(asked):
+        whose = "this accelerator" if most_running(asked) == most_sequences(asked.accelerator) else "sparse attention"
+        text = f"the engine's usual limit on {whose}; the cache would hold {held} requests"
     elif held:
         each = sequence_bytes(asked, memory, engine, asked.held_tokens) / 1e6
         text = f"the cache holds {held} requests of {asked.held_tokens:.0f} tokens on average, {each:.1f} MB each"

@@ -114,6 +114,12 @@ def test_a_large_cache_meets_the_engines_own_limit(accelerator: str, most: int) 
     assert parameters(asked, memory_of(asked)).max_num_seqs == most
 
 
+def test_sparse_attention_runs_no_more_than_its_kernels_bear() -> None:
+    asked = question("deepseek-v3.2", "h200", "fp8", 8)
+    assert parameters(asked, memory_of(asked)).max_num_seqs == 256
+    assert "usual limit on sparse attention; the cache would hold 3" in reason(asked, "maxNumSeqs").reason
+
+
 def test_one_request_runs_even_where_the_cache_holds_less_than_a_typical_one() -> None:
     asked = question(*R1_DISTILL)
     assert parameters(asked, with_cache(asked, CACHE_UNIT_BYTES // 2)).max_num_seqs == 1
@@ -133,19 +139,20 @@ class TestCacheFormat:
 
     def test_a_measured_model_whose_cache_binds_keeps_it_in_fp8(self) -> None:
         asked = question("deepseek-v3.2", "h200", "fp8", 8)
-        memory = memory_of(asked)
+        memory = with_cache(asked, 15e9)
         engine = parameters(asked, memory)
         assert engine.kv_cache_dtype == "fp8_ds_mla"
         assert engine.max_num_seqs > memory.cache / memory.sequence_bytes(asked.held_tokens)
         # 656 bytes and the indexer's 132 of 1152 and 132, by hand.
         assert cache_ratio(asked.model, "fp8_ds_mla") == pytest.approx((656 + 132) / (1152 + 132))
         assert sequence_bytes(asked, memory, engine, 1000) == pytest.approx(61 * (656 + 132) * 1000)
-        assert "61 % of the bytes" in reason(asked, "kvCacheDtype").reason
+        assert "61 % of the bytes" in reason(asked, "kvCacheDtype", memory).reason
 
     def test_not_where_the_class_is_critical(self) -> None:
         asked = question("deepseek-v3.2", "h200", "fp8", 8, objectives=objectives(accuracy="Critical"))
-        assert parameters(asked, memory_of(asked)).kv_cache_dtype == "auto"
-        assert "Critical" in reason(asked, "kvCacheDtype").reason
+        small = with_cache(asked, 15e9)
+        assert parameters(asked, small).kv_cache_dtype == "auto"
+        assert "Critical" in reason(asked, "kvCacheDtype", small).reason
 
     def test_not_where_nobody_measured_it(self) -> None:
         asked = question("deepseek-v3", "h200", "fp8", 8)
@@ -156,13 +163,14 @@ class TestCacheFormat:
         asked = question("deepseek-v3.2", "h200", "fp8", 8)
         roomy = with_cache(asked, 1e12)
         assert parameters(asked, roomy).kv_cache_dtype == "auto"
-        assert "does not bind at 1024" in reason(asked, "kvCacheDtype", roomy).reason
+        assert "does not bind at 256" in reason(asked, "kvCacheDtype", roomy).reason
 
     def test_not_where_there_are_no_kernels(self) -> None:
         asked = question("deepseek-v3.2", "h200", "fp8", 8)
         old = replace(asked, accelerator=replace(asked.accelerator, compute_capability=(8, 9)))
-        assert parameters(old, memory_of(old)).kv_cache_dtype == "auto"
-        assert "start at sm90; this is sm89" in reason(old, "kvCacheDtype").reason
+        small = with_cache(old, 15e9)
+        assert parameters(old, small).kv_cache_dtype == "auto"
+        assert "start at sm90; this is sm89" in reason(old, "kvCacheDtype", small).reason
 
 
 class TestStep:
