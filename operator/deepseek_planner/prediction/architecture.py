@@ -148,7 +148,8 @@ class Architecture:
     def kv_bytes_per_token(self, tensor_parallel: int, element_bytes: float) -> float:
         """KV cache of one more token on one rank; layers with a window or a state count in :meth:`state_bytes`."""
         return sum(
-            group.count * kv_elements_per_token(group.attention, tensor_parallel) * element_bytes
+            group.count
+            * (kv_elements_per_token(group.attention, tensor_parallel) * element_bytes + index_bytes(group.attention))
             for group in self.groups
         )
 
@@ -205,13 +206,23 @@ def kv_elements_per_token(attention: Attention, tensor_parallel: int) -> float:
         case Grouped(_, kv_heads, head_dim, window, _):
             return 0.0 if window else 2.0 * max(kv_heads / tensor_parallel, 1.0) * head_dim
         case Latent() as mla:
-            return float(mla.kv_lora_rank + mla.rope_dim + (mla.index_dim if mla.index_heads else 0))
+            return float(mla.kv_lora_rank + mla.rope_dim)
         case Compressed() as v4:
             if not v4.ratio:
                 return 0.0
-            index = v4.index_dim if v4.ratio <= 4 else 0
-            return (v4.head_dim + index) / v4.ratio
+            return v4.head_dim / v4.ratio
         case Linear():
+            return 0.0
+
+
+def index_bytes(attention: Attention) -> float:
+    """Cache bytes per token and layer of a sparse indexer, whatever the cache's format: fp8 values and one scale."""
+    match attention:
+        case Latent() as mla if mla.index_heads:
+            return mla.index_dim + 4.0
+        case Compressed() as v4 if 0 < v4.ratio <= 4:
+            return (v4.index_dim + 4.0) / v4.ratio
+        case _:
             return 0.0
 
 

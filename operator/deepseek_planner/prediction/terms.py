@@ -86,7 +86,9 @@ def cache_tokens(architecture: Architecture, sharding: Sharding, stored: Formats
 def weight_bytes(architecture: Architecture, sharding: Sharding, stored: Formats) -> float:
     """Weights on one rank."""
     hidden = architecture.hidden
-    total = 2.0 * 2.0 * architecture.vocabulary * hidden / sharding.tensor
+    # The embedding is on the first pipeline stage, the head on the last.
+    ends = 2.0 if sharding.pipeline == 1 else 1.0
+    total = ends * 2.0 * architecture.vocabulary * hidden / sharding.tensor
     for group in architecture.groups:
         network = group.network
         width = (network.intermediate + network.shared_intermediate) / sharding.tensor

@@ -179,7 +179,7 @@ def test_a_shared_indexer_is_not_counted_twice():
     index = LATENT | {"index_n_heads": 4, "index_head_dim": 16, "index_topk": 64}
     every = architecture(PLAIN | index)
     shared = architecture(PLAIN | index | {"indexer_types": ["full", "shared", "shared", "shared"]})
-    assert shared.kv_bytes_per_token(1, 2.0) == every.kv_bytes_per_token(1, 2.0) - 3 * 16 * 2
+    assert shared.kv_bytes_per_token(1, 2.0) == every.kv_bytes_per_token(1, 2.0) - 3 * (16 + 4)
     assert {group.attention.index_top_k for group in shared.groups} == {64}
 
 

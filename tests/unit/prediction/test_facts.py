@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepseek_planner import memory
 from deepseek_planner.hardware import InterNode, IntraNode
 from deepseek_planner.models import Precision
 from deepseek_planner.plan import Confidence, Shape
@@ -22,7 +23,7 @@ from deepseek_planner.prediction.operations import Batch, Part, Sharding, StepMo
 from deepseek_planner.prediction.runs import parse
 from deepseek_planner.prediction.stack import Rows, Stack
 from deepseek_planner.prediction.systems import system
-from deepseek_planner.prediction.terms import PACE, PART_NAMES
+from deepseek_planner.prediction.terms import PACE, PART_NAMES, weight_bytes
 from support.planning import CATALOG
 
 PUBLISHED = [model for model in CATALOG.models if model.name != "deepseek-tiny"]
@@ -196,3 +197,20 @@ def test_a_compiled_shape_is_kept_and_so_is_its_stack():
     assert first is again
     assert stacked([first]) is stacked([again])
     assert sharding_of(setting(tensor=8).shape) == Sharding(8, 1, 8, 1)
+
+
+@pytest.mark.parametrize("model", CATALOG.models, ids=lambda model: model.name)
+def test_memory_is_counted_alike_by_the_search_and_by_single_predictions(model):
+    """Weights within 2.5 % (scales of 4-bit formats differ between checkpoints, V4's by 6 %), the cache within 2 %."""
+    architecture = architecture_of(model)
+    for precision in model.checkpoints:
+        stored = formats_of(model, architecture, precision, "auto")
+        for tensor, data in ((1, 1), (4, 1), (8, 1), (1, 8), (2, 4)):
+            if data > 1 and model.experts is None:
+                continue
+            shape = Shape("h200", precision, tensor, 1, data, tensor * data if data > 1 else 1, 1)
+            weights = weight_bytes(architecture, sharding_of(shape), stored)
+            tolerance = 0.065 if model.family == "deepseek-v4" else 0.025
+            assert weights == pytest.approx(memory.shard(model, shape).total, rel=tolerance)
+            cache = architecture.kv_bytes_per_token(tensor, stored.kv_bytes)
+            assert cache == pytest.approx(memory.kv_bytes_per_token(model, shape), rel=0.02)
