@@ -9,6 +9,7 @@ from typing import Any
 from deepseek_operator.view import View, cut, duration, fleet_usd_per_hour, summary, timestamp
 from deepseek_planner.demand import LatencyTarget, Measured, Objectives
 from deepseek_planner.errors import Problem
+from deepseek_planner.explain import shortage
 from deepseek_planner.moves import Hold, Move, Waiting
 from deepseek_planner.rollout import StepKind
 from deepseek_planner.units import format_usd
@@ -123,7 +124,10 @@ def _planned(view: View) -> _Claim:
         return False, "NoFeasiblePlan", _infeasible(view)
     price = f"${format_usd(view.plan.usd_per_hour)}/h"
     said = f"{summary(view.plan.placements, ())}: {price}, for the {view.plan.demand_source} demand"
-    return True, "Planned", "; ".join((said, *(f"warning: {text}" for text in view.plan.warnings)))
+    warnings = [f"warning: {text}" for text in view.plan.warnings]
+    if view.plan.shortage is None:
+        return True, "Planned", "; ".join((said, *warnings))
+    return True, "PlannedInPart", "; ".join((said, shortage(view.plan.shortage, {}), *warnings))
 
 
 def _within_budget(view: View) -> _Claim:
@@ -168,6 +172,9 @@ def _infeasible(view: View) -> str:
     """What was asked, field by field, and the smallest change that would do."""
     assert view.plan is not None
     plan = view.plan
+    if plan.shortage is not None:
+        text = shortage(plan.shortage, {})
+        return f"{text}; would be feasible: {plan.smallest_change}" if plan.smallest_change else text
     first = f"{plan.rejections[0].name}: {plan.rejections[0].message}" if plan.rejections else "no pool can be used"
     remedy = f"would be feasible: {plan.smallest_change}" if plan.smallest_change else first
     return f"nothing offered meets {_asked(view.input.objectives)}; {remedy}" if view.input else remedy

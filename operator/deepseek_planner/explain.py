@@ -10,6 +10,7 @@ from typing import Any
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.plan import (
     Alternative,
+    DeploymentKey,
     DeploymentPlan,
     Placement,
     Prediction,
@@ -112,10 +113,23 @@ def percent(value: float) -> str:
     return f"{math.floor(value * 100 + 1e-9) / 100:.2f}".rstrip("0").rstrip(".")
 
 
-def _shortage(shortage: Shortage) -> Mapping[str, Any]:
-    document: dict[str, Any] = {"servedPercent": shortage.served_percent, "shortOf": shortage.short_of}
-    if shortage.lost_to:
-        document["lostTo"] = [str(key) for key in shortage.lost_to[:MOST_LOST_TO]]
+def shortage(short: Shortage, priorities: Mapping[DeploymentKey, int]) -> str:
+    """Who gets less, of what, and who comes first, with the priorities where they are known:
+
+    ``serves 60 % of the peak: pool x is short; team-b/docs (priority 10) comes first``.
+    """
+    what = "the cluster's budget" if short.short_of == "budget" else f"pool {short.short_of}"
+    text = f"serves {short.served_percent} % of the planned load: {what} is short"
+    first = [f"{key} (priority {priorities[key]})" if key in priorities else str(key) for key in short.lost_to]
+    if first:
+        text += f"; {', '.join(first[:MOST_LOST_TO])} {'come' if len(first) > 1 else 'comes'} first"
+    return text
+
+
+def _shortage(short: Shortage) -> Mapping[str, Any]:
+    document: dict[str, Any] = {"servedPercent": short.served_percent, "shortOf": short.short_of}
+    if short.lost_to:
+        document["lostTo"] = [str(key) for key in short.lost_to[:MOST_LOST_TO]]
     return document
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from deepseek_planner.candidates import quality
 from deepseek_planner.demand import LatencyTarget
-from deepseek_planner.explain import MOST_LOST_TO, alternatives, message, percent, summary, uses_spot
+from deepseek_planner.explain import alternatives, message, percent, shortage, summary, uses_spot
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.models import ModelSpec
 from deepseek_planner.plan import (
@@ -20,7 +20,6 @@ from deepseek_planner.plan import (
     Prediction,
     Rejection,
     RejectionReason,
-    Shortage,
 )
 from deepseek_planner.units import MicroUsd, format_usd
 
@@ -135,16 +134,6 @@ def _risk(planned: DeploymentPlan) -> Iterator[str]:
         parts.append(f"${format_usd(planned.expected_usd_per_hour)}/h expected with interruptions")
     if parts:
         yield "         spot: " + ", ".join(parts)
-
-
-def shortage(short: Shortage, priorities: Mapping[DeploymentKey, int]) -> str:
-    """``serves 60 % of the peak: pool x is short; team-b/docs (priority 10) comes first``."""
-    what = "the cluster's budget" if short.short_of == "budget" else f"pool {short.short_of}"
-    text = f"serves {short.served_percent} % of the planned load: {what} is short"
-    first = [f"{key} (priority {priorities[key]})" if key in priorities else str(key) for key in short.lost_to]
-    if first:
-        text += f"; {', '.join(first[:MOST_LOST_TO])} {'come' if len(first) > 1 else 'comes'} first"
-    return text
 
 
 def _prediction(prediction: Prediction) -> str:

@@ -26,6 +26,7 @@ from deepseek_planner.plan import (
     Rejection,
     RejectionReason,
     Shape,
+    Shortage,
 )
 from deepseek_planner.units import micro_usd
 from support.objects import deployment
@@ -157,6 +158,19 @@ def test_an_infeasible_request_is_told_what_would_be_feasible():
     assert remedy == "would be feasible: TTFT >= 1.4 s"
     assert asked.startswith("nothing offered meets timeToFirstToken p95 5s")
     assert asked.endswith("maxUSDPerHour 1.00")
+
+
+def test_who_gets_less_is_told_of_what_and_who_comes_first():
+    short = Shortage(75, "budget", (DeploymentKey("team-b", "docs"),))
+    text = "serves 75 % of the planned load: the cluster's budget is short; team-b/docs comes first"
+    in_part = conditions(view(plan=planned(shortage=short)))["Planned"]
+    assert (in_part["status"], in_part["reason"]) == ("True", "PlannedInPart")
+    assert text in in_part["message"]
+    nothing = replace(short, served_percent=0, short_of="h200-spot")
+    none = conditions(view(plan=planned(placements=(), shortage=nothing, smallest_change="more nodes")))["Planned"]
+    assert (none["status"], none["reason"]) == ("False", "NoFeasiblePlan")
+    assert none["message"].startswith("serves 0 % of the planned load: pool h200-spot is short")
+    assert none["message"].endswith("would be feasible: more nodes")
 
 
 def test_over_budget_counts_everything_that_is_paid_for():

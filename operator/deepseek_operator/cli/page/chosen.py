@@ -10,8 +10,8 @@ from deepseek_operator.cli.page.markup import Child, Markup, tag
 from deepseek_operator.cli.page.report import Report
 from deepseek_operator.cli.page.tables import Column, Row, table
 from deepseek_operator.cli.page.words import capacity, compared, dollars, prompts, request
-from deepseek_operator.cli.screens import latency, limit, shortage, spaced
-from deepseek_planner.explain import percent, uses_spot
+from deepseek_operator.cli.screens import latency, limit, spaced
+from deepseek_planner.explain import percent, shortage, uses_spot
 from deepseek_planner.plan import Placement
 
 
