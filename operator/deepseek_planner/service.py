@@ -140,6 +140,20 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class Drafting:
+    """Next-token layers (MTP) at work: ``tokens`` drafted per step, each kept by chance if all before are."""
+
+    tokens: int
+    acceptance: float = 0.85
+    """Of the second token: 85 to 90 % (DeepSeek-V3 technical report, arXiv 2412.19437, section 5.4.3)."""
+
+    @property
+    def accepted(self) -> float:
+        """Tokens of a step, with the one that is never a draft."""
+        return sum(self.acceptance**place for place in range(self.tokens + 1))
+
+
+@dataclass(frozen=True, slots=True)
 class Replica:
     """One replica to size: a compiled shape, its engine's settings, and the lengths it gets."""
 
@@ -150,6 +164,16 @@ class Replica:
     """Requests that fit the cache and the engine's own limit."""
     margin: float
     """Share that is added to predicted latencies before they are held against the targets."""
+    drafting: Drafting | None = None
+    """None, as in the search: no gain by drafts is counted on, since no measured run stands behind it."""
+
+    @property
+    def draft_facts(self) -> tuple[float, float, float]:
+        """Tokens drafted and accepted per step, and what drafting adds to it: one layer of all per token."""
+        if self.drafting is None:
+            return 0.0, 1.0, 0.0
+        layers = self.compiled.steps.layers * self.compiled.setting.shape.pipeline_parallel
+        return float(self.drafting.tokens), self.drafting.accepted, self.drafting.tokens / layers
 
     @property
     def ranks(self) -> int:
@@ -219,6 +243,7 @@ def engines(replicas: Sequence[Replica], limits: Limits) -> Engines:
                 one.engine.max_num_batched_tokens,
                 shape.pipeline_parallel,
                 shape.data_parallel,
+                *one.draft_facts,
                 one.demand.prefill_mean,
                 one.demand.prefill_at[first],
                 max(0.0, one.demand.input_mean - one.demand.prefill_mean),
@@ -233,8 +258,8 @@ def engines(replicas: Sequence[Replica], limits: Limits) -> Engines:
     return Engines(
         stacked([one.compiled for one in replicas]),
         [one.compiled.factors for one in replicas],
-        Schedulers(*rows[:3]),
-        Arrivals(*rows[3:]),
+        Schedulers(*rows[:6]),
+        Arrivals(*rows[6:]),
         Percentiles(NORMAL_QUANTILE[first], first / 100, NORMAL_QUANTILE[token]),
     )
 

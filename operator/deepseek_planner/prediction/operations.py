@@ -99,10 +99,16 @@ class Batch:
     history: Any = 0.0
     level: Any = 1.0
     """Tokens of the mean data-parallel rank over those of this one: a prompt reaches one rank, not all."""
+    width: Any = 1.0
+    """Tokens that are computed per decode: above one where drafts are checked."""
 
     @property
     def tokens(self) -> Any:
-        return self.decodes + self.prompts * self.chunk
+        return self.decodes * self.width + self.prompts * self.chunk
+
+    @property
+    def sampled(self) -> Any:
+        return self.decodes * self.width + self.prompts
 
 
 class Product(NamedTuple):
@@ -181,9 +187,10 @@ class Attending(NamedTuple):
     def entries(self, context: Any) -> Any:
         return smaller(context * self.density, self.reach) + smaller(context, self.window)
 
-    def decode_seconds(self, sequences: Any, context: Any) -> Any:
+    def decode_seconds(self, sequences: Any, context: Any, width: Any) -> Any:
         read = sequences * self.entries(context)
-        attend = _soft_maximum(read * self.decode_compute_s, read * self.decode_memory_s + sequences * self.state_s)
+        moved = read * self.decode_memory_s + sequences * self.state_s
+        attend = _soft_maximum(read * width * self.decode_compute_s, moved)
         index = sequences * context * self.index_s
         return self.calls * (self.decode_latency_s * (sequences > 0.0) + attend + index)
 
@@ -254,11 +261,10 @@ class StepModel:
     def step(self, batch: Batch) -> Seconds:
         """Seconds by :class:`Part`."""
         tokens = batch.tokens
-        sampled = batch.decodes + batch.prompts
         return (
-            sum([product.seconds(tokens) for product in self._products]) + self._head.seconds(sampled),
+            sum([product.seconds(tokens) for product in self._products]) + self._head.seconds(batch.sampled),
             sum([experts.seconds(tokens * batch.level) for experts in self._experts]),
-            sum([one.decode_seconds(batch.decodes, batch.context) for one in self._attending]),
+            sum([one.decode_seconds(batch.decodes, batch.context, batch.width) for one in self._attending]),
             sum([one.prefill_seconds(batch.prompts, batch.chunk, batch.history) for one in self._attending]),
             sum([one.seconds(tokens, batch.level) for one in self._collectives]),
             self._elementwise_s * tokens,

@@ -53,6 +53,12 @@ class Schedulers(NamedTuple):
     pipeline: Any
     data: Any
     """Data-parallel ranks: each has a scheduler, and all wait for the one with a prompt."""
+    drafted: Any = 0.0
+    """Tokens that the model's own next-token layers draft per step and request."""
+    accepted: Any = 1.0
+    """Tokens that a step adds to a request on average, its own and the drafts that hold."""
+    draft: Any = 0.0
+    """Part of a decode step that drafting takes on top."""
 
 
 class Arrivals(NamedTuple):
@@ -105,7 +111,12 @@ class Engines:
         arrivals: Arrivals,
         percentiles: Percentiles,
     ) -> None:
-        self._stack, self._schedulers, self._arrivals, self._percentiles = stack, schedulers, arrivals, percentiles
+        self._stack, self._schedulers, self._percentiles = stack, schedulers, percentiles
+        self._context = arrivals.cached + arrivals.prompt + arrivals.output / 2.0
+        # From here on an answer is as long as the steps that it takes.
+        self._arrivals = arrivals._replace(
+            output=arrivals.output / schedulers.accepted, per_output=arrivals.per_output * schedulers.accepted
+        )
         decode = np.array([one.decode for one in factors]).T[..., None]
         mixed = np.array([one.mixed for one in factors]).T[..., None]
         rest = np.array([one[2:] for one in factors]).T[..., None]
@@ -126,7 +137,7 @@ class Engines:
         return Served(
             rate_per_s=running / (load.output * step),
             first_token_s=self._first_token(mix, prompts, step, own, own_far),
-            per_token_s=self._per_token(mix, prompts, step, plain, slope),
+            per_token_s=self._per_token(mix, prompts, step, plain, slope) / self._schedulers.accepted,
             prefill_share=prompts.share,
             is_stable=(mix.fullness <= FULLEST) & (mix.room > 1.0),
         )
@@ -160,7 +171,7 @@ class Engines:
             width,
             Batch(
                 decodes=_beside(each + 1.0, each + 1.0 + more, each + 1.0, each, each),
-                context=load.cached + load.prompt + load.output / 2.0,
+                context=self._context,
                 prompts=_beside(nothing, nothing, mix.prompts * chunks, one, one),
                 chunk=_beside(nothing, nothing, load.prompt / chunks, *parts),
                 history=_beside(
@@ -171,8 +182,10 @@ class Engines:
                     load.cached + (load.prompt_far - parts[1]) / 2.0,
                 ),
                 level=_beside(one, one, level, *(self._level(each, part) for part in parts)),
+                width=1.0 + self._schedulers.drafted,
             ),
         )
+        seconds = seconds * (1.0 + self._schedulers.draft)
         plain, fuller, carrying, own, own_far = (seconds[:, width * i : width * (i + 1)] for i in range(5))
         # A step with a prompt never takes less than one without: two fits must not say so at a small chunk.
         own, own_far = np.maximum(own, plain) * owns[0], np.maximum(own_far, plain) * owns[1]

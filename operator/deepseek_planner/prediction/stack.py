@@ -53,12 +53,11 @@ class Stack:
     def step(self, batch: Batch) -> Seconds:
         """Seconds by :class:`Part`, each an array of shape (models, batches)."""
         tokens = batch.tokens
-        sampled = batch.decodes + batch.prompts
         shared = tokens * batch.level
         return (
-            self._products.seconds(tokens).sum(axis=0) + self._head.seconds(sampled)[0],
+            self._products.seconds(tokens).sum(axis=0) + self._head.seconds(batch.sampled)[0],
             self._experts.seconds(shared).sum(axis=0),
-            self._attending.decode_seconds(batch.decodes, batch.context).sum(axis=0),
+            self._attending.decode_seconds(batch.decodes, batch.context, batch.width).sum(axis=0),
             self._attending.prefill_seconds(batch.prompts, batch.chunk, batch.history).sum(axis=0),
             self._collectives.seconds(tokens, batch.level).sum(axis=0),
             self._elementwise_s * tokens,

@@ -11,7 +11,7 @@ from deepseek_planner.hardware import InterNode, IntraNode
 from deepseek_planner.models import Precision
 from deepseek_planner.plan import EngineParameters, Shape
 from deepseek_planner.prediction.compiled import Compiled, Setting, compiled
-from deepseek_planner.service import Limits, Replica, Sized, engines, lengths, size
+from deepseek_planner.service import Drafting, Limits, Replica, Sized, engines, lengths, size
 from deepseek_planner.slowest import slowest
 from support.planning import CATALOG, CHAT_INPUT, demand
 
@@ -169,6 +169,20 @@ def test_what_takes_the_time_is_named_with_what_binds_it() -> None:
     assert "attention (KV)" in slowest(one, 32.0)
     tiny = Replica(steps("deepseek-tiny", "cpu", "bf16"), ENGINE, lengths(demand()), 16, 0.15)
     assert slowest(tiny, 0.0).startswith("engine overhead 22 ms of")
+
+
+def test_drafts_answer_sooner_when_few_run_and_buy_nothing_when_many_do() -> None:
+    plain, drafting = replica(), replace(replica(), drafting=Drafting(1))
+
+    def token_s(one: Replica, running: float) -> float:
+        return float(engines([one], LIMITS).at(np.array([[running]])).per_token_s[0, 0])
+
+    assert Drafting(1).accepted == pytest.approx(1.85)
+    assert Drafting(2).accepted == pytest.approx(1 + 0.85 + 0.85**2)
+    gains = [token_s(plain, running) / token_s(drafting, running) for running in (0.1, 16.0, 256.0)]
+    # vLLM's own runs: 1.63 times as fast at 1 request/s (pull request 12755).
+    assert 1.3 < gains[0] < 1.85
+    assert gains == sorted(gains, reverse=True)
 
 
 def test_a_shared_prefix_is_not_prefilled_again() -> None:
