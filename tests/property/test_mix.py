@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deepseek_planner.allocation import Ask, PoolRoom, Problem, Solution
-from deepseek_planner.mix import solve
+from deepseek_planner.mix import compete, solve
 from deepseek_planner.mix.packing import chain, room_for
 from deepseek_planner.units import MicroUsd
 from support import mixes
@@ -171,6 +172,22 @@ def test_a_mix_is_never_dearer_than_the_best_fleet_of_one_option(problem: Proble
     assert whole.usd_per_hour <= ask.max_usd_per_hour
 
 
-def test_pools_of_the_same_name_as_the_rooms_only() -> None:
-    room = PoolRoom("a", 8, (8,))
-    assert solve(Problem((), (room,))).allotments == {}
+@LAW
+@given(problem=mixes.problems())
+def test_fleets_that_are_generated_are_as_good_as_all_that_there_are(problem: Problem) -> None:
+    listed = solve(problem)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compete, "MOST_ASKS", 0)
+        generated = solve(problem)
+
+    mixes.check(problem, generated)
+    served = {key: item.served for key, item in listed.allotments.items()}
+    if served == {key: item.served for key, item in generated.allotments.items()}:
+        assert generated.lower_bound_usd_per_hour <= listed.expected_usd_per_hour <= generated.expected_usd_per_hour
+    if all(item.served == 1 or not item.short_of for item in listed.allotments.values()):
+        assert generated.expected_usd_per_hour == listed.expected_usd_per_hour
+        assert generated.gap == 0
+
+
+def test_nobody_asks_for_anything() -> None:
+    assert solve(Problem((), (PoolRoom("a", 8, (8,)),))).allotments == {}

@@ -35,10 +35,7 @@ class Item:
     """Serving capacity that counts towards the share of spot."""
     most: int
     """Replicas that the pool alone has room for."""
-
-    @property
-    def is_spot(self) -> bool:
-        return self.offer.capacity_type is CapacityType.SPOT
+    is_spot: bool
 
     @property
     def order(self) -> tuple[object, ...]:
@@ -104,7 +101,8 @@ def _item(ask: Ask, index: int, offer: Offer, rows: Rows) -> Item | None:
     if not (serves_all or serves_some):
         return None
     weight = offer.capacity_per_s if serves_all else 1 / min(loads)
-    return Item(index, offer, uses, loads, weight, min(most, ask.max_replicas))
+    is_spot = offer.capacity_type is CapacityType.SPOT
+    return Item(index, offer, uses, loads, weight, min(most, ask.max_replicas), is_spot)
 
 
 def _loads(ask: Ask, offer: Offer) -> tuple[float, ...]:

@@ -15,6 +15,7 @@ from deepseek_planner.mix.asks import CONTENT, Seeker
 from deepseek_planner.mix.generate import Aim, Generated, Generator
 from deepseek_planner.mix.lattice import Column, column, plain_prices
 from deepseek_planner.mix.master import Choice, Want
+from deepseek_planner.mix.pricing import Desk
 from deepseek_planner.mix.world import World
 from deepseek_planner.units import MICRO_PER_USD
 
@@ -97,8 +98,8 @@ def every(world: World, seekers: Sequence[Seeker], levels: Sequence[Iterable[int
 
 
 def _generated(world: World, seekers: Sequence[Seeker], wants: Sequence[Want], best: Mapping[int, Column]) -> Result:
-    tops = [[world.tops[item.number]] for item in seekers]
-    generator, generated = _generate(world, seekers, tops, wants, seeds=list(best.values()))
+    desk = Desk(world, [item.number for item in seekers], [[world.tops[item.number]] for item in seekers])
+    generator, generated = _generate(world, desk, wants, seeds=list(best.values()))
     if generated.missing <= NOTHING_MISSING:
         choice = _decide(world, generator, generated, wants)
         if choice is not None:
@@ -107,17 +108,11 @@ def _generated(world: World, seekers: Sequence[Seeker], wants: Sequence[Want], b
 
 
 def _generate(
-    world: World,
-    seekers: Sequence[Seeker],
-    levels: Sequence[Sequence[int]],
-    wants: Sequence[Want],
-    *,
-    aim: Aim = DOLLARS,
-    seeds: Sequence[Column],
+    world: World, desk: Desk, wants: Sequence[Want], *, aim: Aim = DOLLARS, seeds: Sequence[Column]
 ) -> tuple[Generator, Generated]:
     # Dearer than any fleet, so that what is wanted stays unserved only where it must.
     penalty = 100.0 + 20 * max((item.expected for item in seeds), default=0) / MICRO_PER_USD
-    generator = Generator(world, [item.number for item in seekers], levels, wants, aim, penalty=penalty)
+    generator = Generator(world, desk, wants, aim, penalty=penalty)
     return generator, generator.run(seeds)
 
 
@@ -165,6 +160,7 @@ def _guess(world: World, generated: Generated, wants: Sequence[Want]) -> Choice 
 def _short(world: World, seekers: Sequence[Seeker], seeds: Sequence[Column]) -> Result:
     """Service first, stage by stage, as far as the linear program says it goes; then dollars for as much service."""
     levels = [range(1, world.tops[item.number] + 1) for item in seekers]
+    desk = Desk(world, [item.number for item in seekers], levels)
     wants: list[Want] = []
     columns = seeds
     for everyone in _everyone(seekers):
@@ -174,7 +170,7 @@ def _short(world: World, seekers: Sequence[Seeker], seeds: Sequence[Column]) -> 
             def reward(number: int, level: int, want: Want = want) -> float:
                 return float(master.is_wanted(world, number, level, want))
 
-            _, generated = _generate(world, seekers, levels, wants, aim=Aim(0.0, reward), seeds=columns)
+            _, generated = _generate(world, desk, wants, aim=Aim(0.0, reward), seeds=columns)
             columns = generated.columns
             count = min(everyone.count, int(-generated.value + NOTHING_MISSING))
             wants.append(Want(everyone.priority, rank, count))
@@ -182,12 +178,14 @@ def _short(world: World, seekers: Sequence[Seeker], seeds: Sequence[Column]) -> 
                 break
             if rank == CONTENT:
                 wants.pop()
-    _, generated = _generate(world, seekers, levels, wants, seeds=columns)
+            elif count == 0:
+                break  # who is not served at all is not served better
+    _, generated = _generate(world, desk, wants, seeds=columns)
     doubtful = generated.doubtful(DOUBTS[-1])
     reached = master.serve(world, doubtful)
     first = master.choose(world, doubtful, reached, master.expected)
     assert first is not None, "what was served in a stage can be served still"
-    generator, generated = _generate(world, seekers, levels, reached, seeds=generated.columns)
+    generator, generated = _generate(world, desk, reached, seeds=generated.columns)
     choice = _decide(world, generator, generated, reached, replace(first, bound=generated.bound))
     assert choice is not None, "the first choice is one"
     return _result(choice)

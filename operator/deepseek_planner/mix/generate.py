@@ -54,15 +54,20 @@ class Generated:
 
     def doubtful(self, most: int) -> list[Column]:
         """All columns of so many asks whose choice is closest, and of the others the one that is taken."""
-        second: dict[int, list[float]] = {}
+        losses: dict[int, list[float]] = {}
         taken: dict[int, float] = {}
         for item, amount, loss in zip(self.columns, self.amounts, self.losses, strict=True):
-            second.setdefault(item.seeker, []).append(loss)
+            losses.setdefault(item.seeker, []).append(loss)
             taken[item.seeker] = max(taken.get(item.seeker, 0.0), amount)
-        doubt = {
-            number: (min(taken[number], 1 - WHOLE), sorted(losses)[1:2], number) for number, losses in second.items()
-        }
-        free = set(sorted(doubt, key=lambda number: doubt[number])[:most])
+        doubt: dict[int, tuple[float, int]] = {}
+        for number, known in losses.items():
+            if WHOLE < taken[number] < 1 - WHOLE:
+                doubt[number] = -1.0, number
+            else:  # the loss of choosing something else: another fleet, or any where it has none
+                others = sorted(known)[1 if taken[number] > WHOLE else 0 :]
+                doubt[number] = min(others, default=float("inf")), number
+        split = sum(1 for loss, _ in doubt.values() if loss < 0)
+        free = set(sorted(doubt, key=lambda number: doubt[number])[: max(most, split)])
         return [
             item
             for item, amount in zip(self.columns, self.amounts, strict=True)
@@ -73,23 +78,12 @@ class Generated:
 class Generator:
     """Rounds of pricing and solving for one aim."""
 
-    def __init__(
-        self,
-        world: World,
-        numbers: Sequence[int],
-        levels: Sequence[Sequence[int]],
-        wants: Sequence[Want],
-        aim: Aim,
-        *,
-        penalty: float,
-    ) -> None:
-        self._world, self._wants, self._aim = world, tuple(wants), aim
-        self._desk = Desk(world, numbers, levels)
-        self._master = Relaxation(world, numbers, wants, penalty)
+    def __init__(self, world: World, desk: Desk, wants: Sequence[Want], aim: Aim, *, penalty: float) -> None:
+        self._world, self._wants, self._aim, self._desk = world, tuple(wants), aim, desk
+        self._master = Relaxation(world, desk.numbers, wants, penalty)
         self._gains = {
             (number, level): tuple(is_wanted(world, number, level, want) for want in wants)
-            for number, wanted in zip(numbers, levels, strict=True)
-            for level in wanted
+            for number, level in desk.levels()
         }
         self.bound = -float("inf")
         self.rounds = 0

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from deepseek_planner.mix.asks import FULL, Mode, Seeker
+from deepseek_planner.mix.droughts import Droughts
 from deepseek_planner.mix.packing import Rows
 from deepseek_planner.mix.spread import Spread
 
@@ -80,8 +81,9 @@ def highest(amount: int) -> int:
 MIX_NODES = 250
 """Steps among mixes by length: each may take a linear program."""
 
-_Node = tuple[int, int, Counts, int]
-"""At least so dear; the mode; replicas so far; first place in the order of prices that may still grow."""
+_Node = tuple[int, int, Counts, int, bool]
+"""At least so dear; the mode; replicas so far; first place in the order of prices that may still grow; whether it must
+grow: what has yet to be looked at of the fleets that go on from these replicas."""
 
 
 class Walk:
@@ -106,6 +108,7 @@ class Walk:
         self._seeker, self._level, self._prices, self._rows, self._spread = seeker, level, prices, rows, spread
         self._modes = seeker.modes[level]
         self._orders = [sorted(mode.allowed, key=lambda place: (prices[place], place)) for mode in self._modes]
+        self._droughts = Droughts(seeker, level, self._orders, prices)
         self._nominal = [item.offer.usd_per_hour for item in seeker.items]
         self._least = [min((self._nominal[place] for place in mode.allowed), default=0) for mode in self._modes]
         self._nodes_left, self._mixes_left = most_nodes, min(most_nodes, MIX_NODES)
@@ -124,22 +127,24 @@ class Walk:
             if mode.need or self._spread.is_affordable(mode, self._nominal, self._seeker.ask.max_usd_per_hour):
                 self._push(number, mode.floors or nothing, 0)
         while self._heap:
-            lowest, number, counts, start = heapq.heappop(self._heap)
+            lowest, number, counts, start, grows = heapq.heappop(self._heap)
             self.bound = lowest if self._given_up is None else min(lowest, self._given_up)
-            if self._is_spent(number):
+            if self._is_spent(number, grows=grows):
                 # What is left costs no less than this.
                 self._given_up = self.bound
                 if self._nodes_left <= 0:
                     return
+            elif grows:
+                self._grow(number, counts, start)
             elif self._is_found(number, counts, start):
                 self._emitted.append(counts)
                 yield lowest, counts
 
-    def _is_spent(self, number: int) -> bool:
-        """Whether this step is one too many."""
-        self._nodes_left -= 1
+    def _is_spent(self, number: int, *, grows: bool) -> bool:
+        """Whether this step is one too many; to go on from replicas is none."""
+        self._nodes_left -= not grows
         if not self._modes[number].need:
-            self._mixes_left -= 1
+            self._mixes_left -= not grows
             return self._mixes_left < 0
         return self._nodes_left < 0
 
@@ -147,39 +152,51 @@ class Walk:
         """Whether it is a fleet worth having; where more replicas could make it one, these are next."""
         mode = self._modes[number]
         if not self._serves(mode, counts):
-            self._extend(number, counts, start)
+            self._defer(number, counts, start)
             return False
         if any(all(a <= b for a, b in zip(other, counts, strict=True)) for other in self._emitted):
             return False
         if not self._is_safe(mode, counts):
-            self._extend(number, counts, start)
+            self._defer(number, counts, start)
             return False
         return any(counts[place] for place in mode.entrants)
 
-    def _extend(self, number: int, counts: Counts, start: int) -> None:
-        order = self._orders[number]
-        for index in range(start, len(order)):
-            place = order[index]
-            if counts[place] < self._seeker.items[place].most:
-                self._push(number, (*counts[:place], counts[place] + 1, *counts[place + 1 :]), index)
+    def _defer(self, number: int, counts: Counts, start: int) -> None:
+        """Larger fleets, from this place on, are looked at when the cheapest of them may be the cheapest of all."""
+        order, items = self._orders[number], self._seeker.items
+        while start < len(order) and counts[order[start]] >= items[order[start]].most:
+            start += 1
+        if start < len(order):
+            rest = self._rest(number, counts, start)
+            if rest is not None:
+                self._wait(max(rest, self._prices[order[start]]), number, counts, start, grows=True)
+
+    def _grow(self, number: int, counts: Counts, start: int) -> None:
+        """By one replica of the place; what grows by later ones waits on."""
+        place = self._orders[number][start]
+        self._push(number, (*counts[:place], counts[place] + 1, *counts[place + 1 :]), start)
+        self._defer(number, counts, start + 1)
 
     def _push(self, number: int, counts: Counts, start: int) -> None:
         missing = max(0, self._modes[number].need - sum(counts))
-        if not fits(self._seeker, counts, self._rows, besides=missing * self._least[number]):
-            return
-        rest = self._rest(number, counts, start)
-        if rest is not None:
-            spent = sum(count * self._prices[place] for place, count in enumerate(counts) if count)
-            if self._limit is not None and spent + rest > self._limit:
-                return
-            heapq.heappush(self._heap, (spent + rest, number, counts, start))
+        if fits(self._seeker, counts, self._rows, besides=missing * self._least[number]):
+            rest = self._rest(number, counts, start)
+            if rest is not None:
+                self._wait(rest, number, counts, start, grows=False)
+
+    def _wait(self, rest: int, number: int, counts: Counts, start: int, *, grows: bool) -> None:
+        spent = sum(count * self._prices[place] for place, count in enumerate(counts) if count)
+        if self._limit is None or spent + rest <= self._limit:
+            heapq.heappush(self._heap, (spent + rest, number, counts, start, grows))
 
     def _rest(self, number: int, counts: Counts, start: int) -> int | None:
         """What is left to buy costs at least this; None where it cannot be had."""
         mode, order = self._modes[number], self._orders[number]
         if not mode.need:
             return self._spread.rest(mode, counts, order[start:], self._prices)
-        return fill(self._seeker, mode.need, counts, order[start:], self._prices)
+        rest = fill(self._seeker, mode.need, counts, order[start:], self._prices)
+        least = self._droughts.rest(number, counts, start)
+        return None if rest is None or least is None else max(rest, least)
 
     def _serves(self, mode: Mode, counts: Counts) -> bool:
         if mode.need:

@@ -109,9 +109,10 @@ def serve(world: World, columns: Sequence[Column]) -> list[Want]:
             want = Want(priority, rank, 0)
             found = choose(world, columns, wants, _service(world, want))
             assert found is not None, "what was served in the stage before can be served still"
-            wants.append(
-                Want(priority, rank, sum(is_wanted(world, item.seeker, item.level, want) for item in found.columns))
-            )
+            count = sum(is_wanted(world, item.seeker, item.level, want) for item in found.columns)
+            wants.append(Want(priority, rank, count))
+            if count == 0:
+                break  # who is not served at all is not served better
     return wants
 
 

@@ -64,7 +64,7 @@ class Desk:
 
     def __init__(self, world: World, numbers: Sequence[int], levels: Sequence[Sequence[int]]) -> None:
         """``levels`` of each of the asks ``numbers``."""
-        self._world = world
+        self._world, self.numbers = world, tuple(numbers)
         seekers = [world.seekers[number] for number in numbers]
         self._starts = dict.fromkeys(numbers, 0)
         start = 0
@@ -84,6 +84,10 @@ class Desk:
         self._pairs = [(seeker, level) for seeker, wanted in zip(seekers, levels, strict=True) for level in wanted]
         self._tables = self._tabled()
         self._known: dict[tuple[int, int, Counts], bool] = {}
+
+    def levels(self) -> list[tuple[int, int]]:
+        """Asks and levels that are priced."""
+        return [(seeker.number, level) for seeker, level in self._pairs]
 
     def _tabled(self) -> _Tables:
         """Modes in which replicas are counted, side by side."""
