@@ -31,7 +31,7 @@ def slowest(replica: Replica, running: float) -> str:
     total = sum(seconds) + overhead
     part = max(Part, key=lambda item: seconds[item])
     if overhead > seconds[part]:
-        return f"engine overhead {milliseconds(overhead)} of {milliseconds(total)} a token"
+        return f"engine overhead (latency) {milliseconds(overhead)} of {milliseconds(total)} a token"
     bound = steps.bound(part, batch)
     return f"{NAMES[part]} ({bound}) {milliseconds(seconds[part])} of {milliseconds(total)} a token"
 

@@ -72,6 +72,7 @@ class Answer:
                 priorities=self._priorities(),
                 matrix=self._matrix(asked[key]),
                 offerings=self.snapshot.offerings,
+                max_price_age_days=self.policy.max_price_age_days,
                 name=f"d{number}",
             )
             for number, (key, planned) in enumerate(self.planned.items(), start=1)

@@ -82,6 +82,7 @@ def report(asked: DeploymentInput, planned: DeploymentPlan | None = None, name: 
         priorities={asked.key: 0, DeploymentKey("team-b", "docs"): 10},
         matrix=matrix(asked, CATALOG.model(asked.model), lambda each: weigh_alone(each, WORLD, CATALOG, Policy())),
         offerings=POOLS,
+        max_price_age_days=90,
         name=name,
     )
 
@@ -213,6 +214,14 @@ def test_shortage_risk_warnings_and_engine_reasons_are_shown(usual: Report) -> N
     assert "99.31 %" in text
     assert "$43.10/h" in text
     assert "0.4 % cheaper" in text
+
+
+def test_prices_tell_their_age_and_whether_they_are_stale(usual: Report) -> None:
+    fresh = Page(page([usual], NOW, has_pools=True)).text
+    old = Page(page([replace(usual, max_price_age_days=20)], NOW, has_pools=True)).text
+
+    assert "2026-11-01 21 days 4 (used)" in fresh
+    assert "2026-11-01 21 days, stale 4 (used)" in old
 
 
 def test_what_is_infeasible_says_what_would_do() -> None:

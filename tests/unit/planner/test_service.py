@@ -168,7 +168,7 @@ def test_what_takes_the_time_is_named_with_what_binds_it() -> None:
     one = Replica(steps("deepseek-r1-distill-llama-8b", "h100", "fp8"), ENGINE, replace(long, input_mean=60_000), 64, 0)
     assert "attention (KV)" in slowest(one, 32.0)
     tiny = Replica(steps("deepseek-tiny", "cpu", "bf16"), ENGINE, lengths(demand()), 16, 0.15)
-    assert slowest(tiny, 0.0).startswith("engine overhead 22 ms of")
+    assert slowest(tiny, 0.0).startswith("engine overhead (latency) 22 ms of")
 
 
 def test_drafts_answer_sooner_when_few_run_and_buy_nothing_when_many_do() -> None:

@@ -27,6 +27,8 @@ class Report:
     """Of every deployment that was planned with it."""
     matrix: tuple[Row, ...]
     offerings: tuple[Offering, ...]
+    max_price_age_days: int
+    """Older prices are stale."""
     name: str
     """Unique on the page."""
 

@@ -9,6 +9,7 @@ from deepseek_operator.cli.page.markup import Markup, tag
 from deepseek_operator.cli.page.report import Report
 from deepseek_operator.cli.page.tables import Column, Row, table
 from deepseek_planner.plan import Confidence, EngineReason
+from deepseek_planner.prices import is_stale
 
 MEANING = {
     Confidence.CALIBRATED: "fitted to runs of this model on this accelerator",
@@ -73,16 +74,17 @@ def _sizing(report: Report) -> str:
 def _prices(report: Report, now: datetime) -> Markup:
     """Pools that the plan uses first, then the others by name; one line per source and date."""
     used = {item.pool for item in report.planned.placements}
-    by_source: dict[tuple[str, str, int], list[str]] = {}
+    by_source: dict[tuple[str, str, str], list[str]] = {}
     for offering in report.offerings:
         if offering.price is not None:
-            price = offering.price
-            age = max(0, (now.date() - price.as_of).days)
+            price, today = offering.price, now.date()
+            old = is_stale(price, today=today, max_age_days=report.max_price_age_days)
+            age = f"{max(0, (today - price.as_of).days)} days{', stale' if old else ''}"
             by_source.setdefault((price.source, price.as_of.isoformat(), age), []).append(offering.pool)
     lines = sorted(by_source.items(), key=lambda item: (not used & set(item[1]), item[0]))
     columns = [Column("Prices from"), Column("As of"), Column("Age", is_number=True), Column("Pools", is_number=True)]
     rows = [
-        Row((source, as_of, f"{age} days", f"{len(pools)}{' (used)' if used & set(pools) else ''}"))
+        Row((source, as_of, age, f"{len(pools)}{' (used)' if used & set(pools) else ''}"))
         for (source, as_of, age), pools in lines
     ]
     return table(columns, rows)
