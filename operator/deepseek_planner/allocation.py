@@ -62,6 +62,9 @@ class Ask:
     """Whether replicas by index of offer keep the service with the asked probability when spot nodes are lost.
     More replicas never make it false. None: always. Asked of fleets for the whole rate only: a part of it is
     served with what can be had."""
+    droughts: tuple[frozenset[int], ...] = ()
+    """Offers, by index, that are lost together too often: in every fleet that ``holds`` the others carry the rate.
+    What is searched for is the same without them; it is found sooner, and proven."""
     spare_per_s: float = 0.0
     """Rate with headroom, beside a fleet that serves: what replaces it must serve this. Below ``requests_per_s``:
     no headroom."""

@@ -93,6 +93,7 @@ def question(market: Market, outcome: Outcome) -> Question:
         max_spot_percent=limits.max_spot_percent,
         priority=deployment.objectives.priority,
         holds=_holds(market, outcome, places),
+        droughts=_droughts(market, outcome, places),
         spare_per_s=min(peak, rate * (1 + policy.headroom_percent / 100)) if serves else 0.0,
         running=_running(market, outcome, places),
     )
@@ -151,6 +152,25 @@ def _holds(
         return known[key]
 
     return holds
+
+
+def _droughts(
+    market: Market, outcome: Outcome, places: Sequence[tuple[Option, Offering]]
+) -> tuple[frozenset[int], ...]:
+    """What every fleet that holds does without: found by pool, because an option is lost as its pool is."""
+    odds: dict[int, risk.Odds] = {}
+    by_pool: dict[str, tuple[int, list[int]]] = {}
+    for index, (option, offering) in enumerate(places):
+        if offering.interruptions_per_node_day:
+            first, others = by_pool.setdefault(offering.pool, (index, []))
+            others.append(index)
+            if first == index:
+                odds[index] = market.odds(offering, option.shape)
+    members = dict(by_pool.values())
+    probability = outcome.deployment.objectives.availability_percent / 100
+    return tuple(
+        frozenset(index for first in lost for index in members[first]) for lost in risk.must_survive(odds, probability)
+    )
 
 
 def availability_percent(market: Market, mix: Mix) -> float:
