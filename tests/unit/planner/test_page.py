@@ -239,6 +239,7 @@ def test_what_is_infeasible_says_what_would_do() -> None:
         (RejectionReason.TTFT_TOO_HIGH, 1.341, "s", "objectives.timeToFirstToken ≥ 1.4 s"),
         (RejectionReason.TPOT_TOO_HIGH, 0.0881, "s", "objectives.timePerOutputToken ≥ 89 ms"),
         (RejectionReason.TOO_MANY_REPLICAS, 18.0, "replicas", "scaling.maxReplicas ≥ 18 replicas"),
+        (RejectionReason.SPOT_RISK, 97.3581, "%", "objectives.availabilityPercent ≤ 97.35"),
         (RejectionReason.TTFT_TOO_HIGH, float("inf"), "s", ""),
         (RejectionReason.PRECISION_ILLEGAL, None, "", ""),
     ],

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from deepseek_operator.cli.screens import CAPACITY, latency, limit
 from deepseek_planner.demand import LatencyTarget, LengthDistribution
+from deepseek_planner.explain import percent
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.plan import DeploymentInput, Placement, Rejection, RejectionReason
 from deepseek_planner.slowest import rounded_up
@@ -89,6 +90,8 @@ LIMITS = {
 def would_pass(rejection: Rejection) -> str:
     """The number that would have passed, and of what; empty where no number would."""
     value, name = rejection.value, LIMITS.get(rejection.reason)
+    if rejection.reason is RejectionReason.SPOT_RISK and value is not None:
+        return f"objectives.availabilityPercent ≤ {percent(value)}"
     if value is None or name is None or not math.isfinite(value):
         return ""
     return f"{name} ≥ {_amount(value, rejection.unit)}"
