@@ -144,7 +144,8 @@ def test_more_to_choose_from_never_hurts(
 
     if before.is_feasible:
         assert after.is_feasible
-        assert after.usd_per_hour <= before.usd_per_hour * 1.005
+        # What is reserved comes first whatever it costs: what an offer is chosen by are the expected dollars.
+        assert after.expected_usd_per_hour <= before.expected_usd_per_hour * 1.005
 
 
 @QUICK
