@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -89,6 +90,8 @@ class Answer:
         return {name: self.catalog.model(name) for name in (asked.model, *asked.variants)}
 
     def _matrix(self, asked: DeploymentInput) -> tuple[Row, ...]:
-        """What each precision would cost, the deployment alone on the pools."""
+        """What each precision would cost, the deployment alone on the pools: seconds, over a whole price list."""
+        if sys.stderr.isatty():
+            print(f"{asked.key}: what would each precision cost?", file=sys.stderr)
         ask = partial(weigh_alone, snapshot=self.snapshot, catalog=self.catalog, policy=self.policy)
         return matrix(asked, self.catalog.model(asked.model), ask)
