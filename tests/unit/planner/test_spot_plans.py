@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
+from deepseek_planner import mixing
 from deepseek_planner.hardware import CapacityType, Offering
 from deepseek_planner.plan import DeploymentPlan
 from deepseek_planner.units import micro_usd
@@ -93,3 +96,14 @@ def test_what_is_reserved_for_a_part_is_filled_up_with_what_is_cheapest() -> Non
     plan = planned(asked, one_node, ON_DEMAND)
 
     assert kinds(plan) == {RESERVED, CapacityType.ON_DEMAND}
+
+
+@pytest.mark.parametrize("availability", [90.0, 99.0, 99.9])
+@pytest.mark.parametrize("pools", [(EAST, ON_DEMAND), (EAST, WEST, ON_DEMAND), (EAST, WEST, EUROPE), (EAST, WEST)])
+def test_what_must_be_done_without_is_known_early_and_changes_no_plan(
+    pools: tuple[Offering, ...], availability: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_droughts = of(*pools, availability=availability)
+    monkeypatch.setattr(mixing, "_droughts", lambda *_: ())
+
+    assert of(*pools, availability=availability) == with_droughts
