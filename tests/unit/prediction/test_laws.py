@@ -12,7 +12,7 @@ from deepseek_planner.prediction.curves import curve_set
 from deepseek_planner.prediction.formats import formats
 from deepseek_planner.prediction.known import known_architecture, known_models
 from deepseek_planner.prediction.operations import Batch, Sharding, StepModel
-from deepseek_planner.prediction.predictor import predict, serve
+from deepseek_planner.prediction.predictor import predict
 from deepseek_planner.prediction.runs import parse
 from deepseek_planner.prediction.systems import system, systems
 
@@ -109,24 +109,3 @@ def test_weights_hit_by_a_batch_are_bounded_by_all_experts():
     few, many = found.step(Batch(1, 1000))[1], found.step(Batch(4096, 1000))[1]
     assert few < many
     assert found.step(Batch(8, 1000))[1] < 8.5 * few
-
-
-@settings(max_examples=25, deadline=None)
-@given(rate=st.floats(0.05, 5), percentile=st.sampled_from([50.0, 90.0, 95.0, 99.0]))
-def test_higher_percentiles_are_never_faster(rate, percentile):
-    centre, tail = (serve(run(), rate, percentile=p) for p in (50.0, percentile))
-    assert tail.ttft_s >= centre.ttft_s
-    assert tail.tpot_s >= centre.tpot_s * (1 - 1e-9)
-
-
-def test_more_requests_are_never_served_faster():
-    found = [serve(run(), rate, percentile=95.0) for rate in (0.1, 0.5, 1.0, 2.0, 4.0)]
-    assert [one.tpot_s for one in found] == sorted(one.tpot_s for one in found)
-    assert [one.ttft_s for one in found] == sorted(one.ttft_s for one in found)
-    assert found[0].utilization < found[-1].utilization
-
-
-def test_a_rate_beyond_capacity_is_never_answered():
-    found = serve(run(), 1000.0, percentile=95.0)
-    assert found.ttft_s == float("inf")
-    assert found.utilization > 1.0
