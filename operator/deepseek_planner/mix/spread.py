@@ -15,7 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deepseek_planner.mix import highs
+from deepseek_planner.mix import highs, pairs
 from deepseek_planner.mix.asks import TOLERANCE, Mode, Seeker
 
 INFINITE = math.inf
@@ -138,6 +138,8 @@ class Spread:
             return INFINITE, {}, {}
         if not classes:
             return 0.0, {}, {place: tuple(1.0 if place == used[0] else 0.0 for _ in mode.rates) for place in used}
+        if len(used) == 2:
+            return self._pair(mode, counts, used[0], used[1])
         program, columns = self._program(mode, counts, used, classes)
         answer = highs.solve(program)
         assert answer is not None, "spreading classes over what serves them has a solution"
@@ -148,6 +150,14 @@ class Spread:
         for number in set(range(len(mode.rates))) - set(classes):
             shares[used[0]][number] = 1.0  # nobody sends these: they have to go somewhere all the same
         return answer.values[0], prices, {place: tuple(parts) for place, parts in shares.items()}
+
+    def _pair(
+        self, mode: Mode, counts: tuple[int, ...], one: int, other: int
+    ) -> tuple[float, dict[int, float], dict[int, tuple[float, ...]]]:
+        loads = self._loads[one], self._loads[other]
+        fraction, worth, parts = pairs.balance(mode.rates, loads, (counts[one], counts[other]))
+        prices = {one: worth[0], other: worth[1]}
+        return fraction, prices, {one: parts, other: tuple(1.0 - part for part in parts)}
 
     def _program(
         self, mode: Mode, counts: tuple[int, ...], used: list[int], classes: list[int]
