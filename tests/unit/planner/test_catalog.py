@@ -38,7 +38,7 @@ def test_shipped_catalogue_has_every_promised_model_and_accelerator() -> None:
         "deepseek-r1-distill-llama-70b",
         "deepseek-tiny",
     }
-    wanted = "t4 v100 l4 a10g l40s a100-40gb a100-40gb-pcie a100-80gb a100-80gb-pcie h100 h100-pcie h200 b200 cpu"
+    wanted = "t4 v100 l4 a10g l40s a100-40gb a100-40gb-pcie a100-80gb a100-80gb-pcie h100 h100-pcie h200 b200 b300 gb200 cpu"
     assert {item.name for item in facts.accelerators} == set(wanted.split())
 
 
