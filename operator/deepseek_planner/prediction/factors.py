@@ -31,9 +31,7 @@ class Factors(NamedTuple):
     wait: Any
     """Of the time until the running step ends."""
     own: Any
-    """Of the steps that carry a request's own prompt."""
-    queue: Any
-    """Of the steps that carry prompts of others before."""
+    """Of the steps that carry a request's own prompt, and those that came with it."""
     first_token_s: Any
     """Once per request."""
     first_token_s_per_token: Any
@@ -45,26 +43,26 @@ def factors(run: Run, corrections: Corrections, system: System, layers: float) -
     if system.overheads is not None:
         one, seconds = (1.0,) * len(PART_NAMES), system.overheads
         step = seconds["step"]
-        return Factors(one, one, step, step, seconds["sequence"], 1.0, 1.0, 1.0, seconds["first_token"], 0.0)
+        return Factors(one, one, step, step, seconds["sequence"], 1.0, 1.0, seconds["first_token"], 0.0)
     groups = keys(run)
+    pace = corrections.logarithm(PACE, groups)
 
-    def factor(*names: str) -> float:
-        return exp(sum(corrections.logarithm(name, groups) for name in names))
+    def paced(name: str) -> float:
+        return exp(pace + corrections.logarithm(name, groups))
 
-    def beside(kind: str) -> float:
-        return layers * factor(PACE, f"layer.{kind}") + factor(PACE, f"step.{kind}")
+    def alone(name: str) -> float:
+        return exp(corrections.logarithm(name, groups))
 
     return Factors(
-        decode=tuple(factor(PACE, f"{name}.decode") for name in PART_NAMES),
-        mixed=tuple(factor(PACE, f"{name}.mixed") for name in PART_NAMES),
-        decode_s=beside("decode"),
-        mixed_s=beside("mixed"),
-        sequence_s=factor(PACE, "sequence"),
-        wait=factor("wait"),
-        own=factor("own"),
-        queue=factor("queue"),
-        first_token_s=factor("first_token"),
-        first_token_s_per_token=factor("first_token_per_token"),
+        decode=tuple(paced(f"{name}.decode") for name in PART_NAMES),
+        mixed=tuple(paced(f"{name}.mixed") for name in PART_NAMES),
+        decode_s=layers * paced("layer.decode") + paced("step.decode"),
+        mixed_s=layers * paced("layer.mixed") + paced("step.mixed"),
+        sequence_s=paced("sequence"),
+        wait=alone("wait"),
+        own=alone("own"),
+        first_token_s=alone("first_token"),
+        first_token_s_per_token=alone("first_token_per_token"),
     )
 
 
