@@ -14,7 +14,7 @@ says so, and then alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -65,11 +65,6 @@ class Odds:
     zone_dry: float
     alone: float
 
-    @property
-    def is_lost(self) -> bool:
-        """Whether it is ever lost at all."""
-        return max(self.region_dry, self.zone_dry, self.alone) > 0
-
 
 @dataclass(frozen=True, slots=True)
 class Lot:
@@ -110,40 +105,6 @@ def availability(lots: Iterable[Lot], needed_per_s: float) -> float:
     fleet, total = _fleet(lots, needed_per_s)
     slack = total - UNITS + TOLERANCE
     return min(1.0, sum(_losses(fleet, slack).values())) if slack >= 0 else 0.0
-
-
-def holds(lots: Iterable[Lot], needed_per_s: float, probability: float) -> bool:
-    """Whether the needed rate is carried with at least that probability."""
-    return availability(lots, needed_per_s) >= probability - 1e-12
-
-
-def keeper(lots: Mapping[int, Lot], needed_per_s: float, probability: float) -> Callable[[Mapping[int, int]], bool]:
-    """The claim of ``allocation.Ask.holds``: ``lots`` by index of offer, their own replicas do not count.
-
-    A search asks about a great many fleets: answers are remembered, and most need no convolution, because what is
-    never lost is enough, or because what is left of a likely drought is not.
-    """
-    droughts = must_survive({index: lot.odds for index, lot in lots.items()}, probability, events=1)
-    never_lost = {index for index, lot in lots.items() if not lot.odds.is_lost}
-    units = {index: _units(lot, needed_per_s) for index, lot in lots.items()}
-    known: dict[tuple[tuple[int, int], ...], bool] = {}
-
-    def keeps(replicas: Mapping[int, int]) -> bool:
-        key = tuple(sorted((index, count) for index, count in replicas.items() if count))
-        if key not in known:
-            known[key] = judged(key)
-        return known[key]
-
-    def judged(key: tuple[tuple[int, int], ...]) -> bool:
-        if sum(units[index] * count for index, count in key if index in never_lost) >= UNITS - TOLERANCE:
-            return True
-        for lost in droughts:
-            if sum(units[index] * count for index, count in key if index not in lost) < UNITS - TOLERANCE:
-                return False
-        fleet = (Lot(lots[index].odds, lots[index].capacity_per_s, count) for index, count in key)
-        return holds(fleet, needed_per_s, probability)
-
-    return keeps
 
 
 def must_survive(odds_by_offer: Mapping[int, Odds], probability: float, *, events: int = 2) -> list[frozenset[int]]:
@@ -212,52 +173,10 @@ def expected_usd_per_hour(
     return MicroUsd(-int(-exact // 1))
 
 
-def spare(
-    lots: Sequence[Lot],
-    needed_per_s: float,
-    probability: float,
-    *,
-    usd_per_hour: Sequence[MicroUsd],
-    most: Sequence[int],
-) -> tuple[int, ...] | None:
-    """Replicas to add to each lot, at most so many, until the rate is carried as often as asked; None: never.
-
-    Step by step where a dollar buys the most of the rate that is expected to be carried, then without what turned out
-    not to be needed, dearest first: a good fleet, not proven the best.
-    """
-    added = [0] * len(lots)
-
-    def fleet(extra: Sequence[int]) -> list[Lot]:
-        return [Lot(lot.odds, lot.capacity_per_s, lot.replicas + more) for lot, more in zip(lots, extra, strict=True)]
-
-    if not holds(fleet(most), needed_per_s, probability):
-        return None
-    while not holds(fleet(added), needed_per_s, probability):
-        now = carried(fleet(added), needed_per_s)
-        worth = []
-        for index, price in enumerate(usd_per_hour):
-            if added[index] < most[index]:
-                more = [count + (i == index) for i, count in enumerate(added)]
-                worth.append(((carried(fleet(more), needed_per_s) - now) / max(1, price), -index))
-        added[-max(worth)[1]] += 1
-    for index in sorted(range(len(lots)), key=lambda i: (-usd_per_hour[i], i)):
-        while added[index] and holds(fleet([n - (i == index) for i, n in enumerate(added)]), needed_per_s, probability):
-            added[index] -= 1
-    return tuple(added)
-
-
 _Fleet = list[tuple[Odds, int, int]]
 """Odds, capacity in UNITS of the needed rate, replicas."""
 _Losses = dict[int, float]
 """Capacity lost, in UNITS of the needed rate -> probability."""
-
-
-def carried(lots: Iterable[Lot], needed_per_s: float) -> float:
-    """Part of the needed rate that is carried on average, 0 to 1."""
-    if needed_per_s <= 0:
-        return 1.0
-    fleet, total = _fleet(lots, needed_per_s)
-    return sum(min(UNITS, total - lost) * chance for lost, chance in _losses(fleet, total).items()) / UNITS
 
 
 def _units(lot: Lot, needed_per_s: float) -> int:
@@ -274,7 +193,23 @@ def _fleet(lots: Iterable[Lot], needed_per_s: float) -> tuple[_Fleet, int]:
 def _losses(fleet: _Fleet, most: int) -> _Losses:
     """Everything up to ``most`` that may be lost, and how likely. What is missing from one is likelier to lose more."""
     regions = _by(fleet, lambda item: item.kind)
-    return _together((_mixture(lots, lambda item: item.region_dry, _of_region, most) for lots in regions), most)
+    return _together((_single(lots[0], most) if len(lots) == 1 else _several(lots, most) for lots in regions), most)
+
+
+def _several(fleet: _Fleet, most: int) -> _Losses:
+    return _mixture(fleet, lambda item: item.region_dry, _of_region, most)
+
+
+@lru_cache(maxsize=4096)
+def _single(lot: tuple[Odds, int, int], most: int) -> _Losses:
+    """Of the only lot in its region: all of it, or what is lost of it one by one."""
+    item, units, replicas = lot
+    there = (1 - item.region_dry) * (1 - item.zone_dry)
+    found = {lost: there * chance for lost, chance in _alone(item.alone, units, replicas, most).items()}
+    everything = units * replicas
+    if there < 1 and everything <= most:
+        found[everything] = found.get(everything, 0.0) + 1 - there
+    return found
 
 
 def _of_region(fleet: _Fleet, most: int) -> _Losses:

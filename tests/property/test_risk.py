@@ -45,7 +45,6 @@ def test_it_is_a_probability_and_no_order_matters(fleet, needed):
     found = risk.availability(fleet, needed)
     assert -1e-12 <= found <= 1.0
     assert abs(risk.availability(fleet[::-1], needed) - found) < 1e-9
-    assert found <= risk.carried(fleet, needed) + 1e-9
 
 
 @given(chances, chances, st.integers(1, 6), st.floats(0.1, 1.0))
@@ -59,32 +58,9 @@ def test_two_zones_of_which_one_is_enough_beat_one_zone_of_the_same_size(region_
 
 
 @given(fleets, needs, st.floats(0.5, 0.9999))
-def test_what_is_spared_is_enough_and_nothing_of_it_too_much(fleet, needed, probability):
-    prices = [1_000_000 * (index + 1) for index in range(len(fleet))]
-    most = [6] * len(fleet)
-    added = risk.spare(fleet, needed, probability, usd_per_hour=prices, most=most)
-    if added is None:
-        full = [replace(lot, replicas=lot.replicas + 6) for lot in fleet]
-        assert not risk.holds(full, needed, probability)
-        return
-    after = [replace(lot, replicas=lot.replicas + more) for lot, more in zip(fleet, added, strict=True)]
-    assert risk.holds(after, needed, probability)
-    for index, more in enumerate(added):
-        fewer = [replace(lot, replicas=lot.replicas - (i == index)) for i, lot in enumerate(after)]
-        assert more == 0 or not risk.holds(fewer, needed, probability)
-
-
-@given(fleets, needs, st.floats(0.5, 0.9999))
 def test_a_fleet_that_holds_survives_every_set_that_it_must(fleet, needed, probability):
-    if not risk.holds(fleet, needed, probability):
+    if risk.availability(fleet, needed) < probability:
         return
     for lost in risk.must_survive({i: lot.odds for i, lot in enumerate(fleet)}, probability):
         left = sum(lot.capacity_per_s * lot.replicas for i, lot in enumerate(fleet) if i not in lost)
         assert left >= needed * (1 - 1e-5)
-
-
-@given(fleets, needs, st.floats(0.5, 0.9999))
-def test_a_search_is_told_the_same_as_anybody(fleet, needed, probability):
-    keeps = risk.keeper(dict(enumerate(fleet)), needed, probability)
-    replicas = {index: lot.replicas for index, lot in enumerate(fleet)}
-    assert keeps(replicas) == keeps(replicas) == risk.holds(fleet, needed, probability)
