@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from deepseek_planner import cost, risk
+from deepseek_planner.asked import Request
 from deepseek_planner.forecast import planned_requests_per_min, replicas_needed
 from deepseek_planner.hardware import CapacityType, Offering
-from deepseek_planner.options import Option, Request
+from deepseek_planner.options import Option
 from deepseek_planner.plan import DeploymentInput, Policy, Rejection, RejectionReason, Shape, Snapshot
 from deepseek_planner.supply import Supply
 from deepseek_planner.units import MicroUsd, format_usd

@@ -10,36 +10,27 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from deepseek_planner.asked import LOSSY, Request
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.demand import RequestClass
 from deepseek_planner.engine import EngineQuestion, parameters, sequence_bytes
 from deepseek_planner.engine_reasons import reasons
-from deepseek_planner.legal import Laid, Legal, Permission, Wiring, legal, memory_of
-from deepseek_planner.memory import CACHE_UNIT_BYTES, GB, Fit
-from deepseek_planner.models import ModelSpec, Precision
+from deepseek_planner.legal import Laid, Legal, Permission, Wiring, legal
+from deepseek_planner.memory import CACHE_UNIT_BYTES, Fit
 from deepseek_planner.plan import (
     Confidence,
-    DeploymentInput,
     EngineParameters,
     EngineReason,
     Prediction,
     Rejection,
-    RejectionReason,
     Shape,
 )
 from deepseek_planner.precision import PrecisionChoice
 from deepseek_planner.prediction.batching import CACHE_HELD_OUTPUT
 from deepseek_planner.prediction.predictor import MARGIN_PERCENT
-from deepseek_planner.service import Lengths, Limits, Replica, Service, Sized, lengths, lengths_of, size
-from deepseek_planner.slowest import milliseconds, rounded_up, slowest
-
-__all__ = ["Gate", "Known", "Option", "Refusal", "Request", "Wiring", "options", "request", "weigh"]
-
-LOSSY = (Precision.BF16, Precision.FP16, Precision.FP8, Precision.INT8, Precision.FP4, Precision.INT4)
-"""Formats by how much they usually lose, least first."""
-
-MOST_GPUS_NAMED = 64
-"""Larger replicas are no remedy that anybody would follow."""
+from deepseek_planner.refusals import context_too_long, does_not_fit, too_slow
+from deepseek_planner.service import Lengths, Limits, Replica, Service, Sized, lengths_of, size
+from deepseek_planner.slowest import slowest
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,49 +104,6 @@ class Option:
         if sized.capacity is None:
             return None
         return replace(self, replica=replica, sized=sized, capacity=sized.capacity, loads=())
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is asked of one replica, whatever pool it is on."""
-
-    model: ModelSpec
-    demand: Lengths
-    declared: Lengths
-    longest_tokens: int
-    limits: Limits
-    deployment: DeploymentInput
-    variant: str = ""
-    """Name of the model where it is not the deployment's own."""
-    loss_rank: int = 0
-    """Of its native precision."""
-    variants: tuple[Request, ...] = ()
-    """The same asked of other models that may serve instead."""
-
-    def named(self, shape: Shape) -> str:
-        """The shape's name, behind the variant's."""
-        return f"{self.variant}/{shape.name}" if self.variant else shape.name
-
-
-def request(deployment: DeploymentInput, catalog: Catalog, *, is_measured: bool) -> Request:
-    """The demand's lengths are measured ones once the rate is; the engine's settings follow from declared ones."""
-    demand = deployment.demand
-    declared = lengths(demand)
-    own = Request(
-        model=catalog.model(deployment.model),
-        demand=lengths(demand, deployment.measured) if is_measured else declared,
-        declared=declared,
-        longest_tokens=demand.input_tokens.max_tokens + demand.output_tokens.max_tokens,
-        limits=Limits(deployment.objectives.time_to_first_token, deployment.objectives.time_per_output_token),
-        deployment=deployment,
-    )
-    others = [name for name in deployment.variants if name != deployment.model]
-    ranks = len(LOSSY) + 1
-    variants = tuple(
-        replace(own, model=catalog.model(name), variant=name, loss_rank=ranks * place)
-        for place, name in enumerate(dict.fromkeys(others), 1)
-    )
-    return replace(own, variants=variants)
 
 
 Refusal = tuple[Rejection, Shape | None]
@@ -247,12 +195,12 @@ class _Weighing:
 def _weighing(asked: Request, permitted: Legal, laid: Laid, gate: Gate) -> _Weighing | Rejection:
     model, shape, memory = asked.model, laid.shape, laid.memory
     if asked.longest_tokens > model.max_context_tokens:
-        return _context_too_long(asked, shape)
+        return context_too_long(asked, shape)
     if memory.cache < max(memory.sequence_bytes(asked.longest_tokens), CACHE_UNIT_BYTES):
         key = shape, asked.longest_tokens
         known = permitted.too_large.get(key)
         if known is None:
-            known = permitted.too_large[key] = _does_not_fit(asked, permitted, shape, memory)
+            known = permitted.too_large[key] = does_not_fit(asked, permitted, shape, memory)
         return known
     if (refusal := gate(shape)) is not None:
         return replace(refusal, name=asked.named(shape))
@@ -280,7 +228,7 @@ def _sized(pending: list[_Weighing], classes: Sequence[RequestClass]) -> Iterato
     loads = iter(_loads([one for one, _ in serving], limits, classes))
     for one, found in zip(pending, sized, strict=True):
         if found.capacity is None:
-            yield _too_slow(one.asked, one.replica, found.idle)
+            yield too_slow(one.asked, one.replica, found.idle)
         else:
             yield _option(one, found, found.capacity, next(loads))
 
@@ -327,75 +275,3 @@ def _max_running(question: EngineQuestion, memory: Fit, engine: EngineParameters
     room = max(1.0, (engine.kv_cache_bytes - once) / each)
     # Every data-parallel rank has a cache and a scheduler of its own.
     return question.shape.data_parallel * min(float(engine.max_num_seqs), room)
-
-
-def _context_too_long(asked: Request, shape: Shape) -> Rejection:
-    return Rejection(
-        asked.named(shape),
-        RejectionReason.CONTEXT_TOO_LONG,
-        f"longest request {asked.longest_tokens} tokens > {asked.model.max_context_tokens} the model takes; "
-        "lower inputTokens.max or outputTokens.max",
-        asked.longest_tokens,
-        asked.model.max_context_tokens,
-        "tokens",
-    )
-
-
-def _does_not_fit(asked: Request, permitted: Legal, shape: Shape, memory: Fit) -> Rejection:
-    longest = memory.sequence_bytes(asked.longest_tokens)
-    room = memory.usable - memory.workspace
-    remedies = list(_remedies(asked, permitted, shape, memory))
-    remedy = f"; {' or '.join(remedies)} would fit" if remedies else ""
-    unit = "slot" if permitted.accelerator.compute_capability is None else "GPU"
-    what = f"weights need {memory.weights / GB:.1f} GB per {unit}"
-    if memory.weights <= room:
-        what += f" and the longest request's cache {longest / GB:.1f} GB"
-    return Rejection(
-        asked.named(shape),
-        RejectionReason.DOES_NOT_FIT,
-        f"{what}, {max(0.0, room) / GB:.1f} usable{remedy}",
-        memory.weights + longest,
-        room,
-        "bytes",
-    )
-
-
-def _remedies(asked: Request, permitted: Legal, shape: Shape, memory: Fit) -> Iterator[str]:
-    """More accelerators, or a smaller format: each checked by the same arithmetic."""
-    accelerator, model = permitted.accelerator, asked.model
-    if accelerator.compute_capability is None:
-        return
-    least = max(memory.sequence_bytes(asked.longest_tokens), CACHE_UNIT_BYTES)
-    room = memory.usable - memory.workspace - least
-    total = memory.weights * shape.accelerators
-    count = shape.accelerators
-    while room > 0 and total / count > room and count < MOST_GPUS_NAMED:
-        count *= 2
-    if count > shape.accelerators and total / count <= room:
-        yield f"{count} GPUs"
-    for choice in permitted.choices:
-        other = memory_of(model, replace(shape, precision=choice.precision), accelerator)
-        if other.cache >= least and other.weights < memory.weights:
-            yield str(choice.precision)
-
-
-def _too_slow(asked: Request, replica: Replica, idle: Service) -> Rejection:
-    """Even an idle replica misses a target: which one, by how much, and what takes the time."""
-    name, margin = asked.named(replica.compiled.setting.shape), replica.margin
-    first, per = asked.limits.time_to_first_token, asked.limits.time_per_output_token
-    seconds = idle.time_per_output_token_s * (1 + margin)
-    if per is not None and seconds > per.limit_s:
-        text = _latency("TPOT", per.percentile, seconds, per.limit_s, slowest(replica, idle.running))
-        return Rejection(name, RejectionReason.TPOT_TOO_HIGH, text, seconds, per.limit_s, "s")
-    # A step always has room for a prompt: what is left is the other target.
-    assert first is not None
-    seconds = idle.time_to_first_token_s * (1 + margin)
-    text = _latency("TTFT", first.percentile, seconds, first.limit_s, "prefill of the prompt")
-    return Rejection(name, RejectionReason.TTFT_TOO_HIGH, text, seconds, first.limit_s, "s")
-
-
-def _latency(what: str, percentile: int, seconds: float, limit: float, bottleneck: str) -> str:
-    return (
-        f"{what} p{percentile} {milliseconds(seconds)} > {milliseconds(limit)} even when idle, margin included: "
-        f"{bottleneck}; would pass at {milliseconds(rounded_up(seconds))}"
-    )

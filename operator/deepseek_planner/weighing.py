@@ -7,14 +7,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from deepseek_planner import cost, eligibility
+from deepseek_planner.asked import Request, request
 from deepseek_planner.candidates import Bought, Weighed
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.demand import RequestClass, classes
 from deepseek_planner.fleets import Fleet, Market, expected_usd_per_hour, fleets, over_budget
 from deepseek_planner.forecast import MEASURED
 from deepseek_planner.hardware import Offering
+from deepseek_planner.legal import Wiring
 from deepseek_planner.models import ModelSpec
-from deepseek_planner.options import Gate, Option, Request, Wiring, request, weigh
+from deepseek_planner.options import Gate, Option, weigh
 from deepseek_planner.plan import DeploymentInput, Rejection, Routing, Shape
 from deepseek_planner.units import MicroUsd
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from deepseek_planner.asked import request
 from deepseek_planner.demand import Measured
 from deepseek_planner.digest import digest
 from deepseek_planner.engine import (
@@ -19,9 +20,10 @@ from deepseek_planner.engine import (
 )
 from deepseek_planner.engine_reasons import reasons
 from deepseek_planner.hardware import InterNode
+from deepseek_planner.legal import Wiring
 from deepseek_planner.memory import CACHE_UNIT_BYTES, Fit, fit
 from deepseek_planner.models import Precision
-from deepseek_planner.options import Wiring, options, request
+from deepseek_planner.options import options
 from deepseek_planner.plan import DeploymentInput, EngineReason, Shape
 from deepseek_planner.precision import PrecisionChoice, choices
 from deepseek_planner.service import Replica, size

@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from deepseek_planner.asked import request
 from deepseek_planner.demand import classes
 from deepseek_planner.hardware import InterNode, IntraNode
-from deepseek_planner.options import Option, Refusal, Wiring, options, request, weigh
+from deepseek_planner.legal import Wiring
+from deepseek_planner.options import Option, Refusal, options, weigh
 from deepseek_planner.plan import DeploymentInput, RejectionReason, Shape
 from support.planning import CATALOG, demand, deployment, lengths, objectives
 

@@ -1,0 +1,90 @@
+"""Why a shape does not serve, each with the number that stood against which limit, and what would pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from deepseek_planner.asked import Request
+from deepseek_planner.legal import Legal, memory_of
+from deepseek_planner.memory import CACHE_UNIT_BYTES, GB, Fit
+from deepseek_planner.plan import Rejection, RejectionReason, Shape
+from deepseek_planner.service import Replica, Service
+from deepseek_planner.slowest import milliseconds, rounded_up, slowest
+
+MOST_GPUS_NAMED = 64
+"""Larger replicas are no remedy that anybody would follow."""
+
+
+def context_too_long(asked: Request, shape: Shape) -> Rejection:
+    """The longest request is longer than the model takes."""
+    return Rejection(
+        asked.named(shape),
+        RejectionReason.CONTEXT_TOO_LONG,
+        f"longest request {asked.longest_tokens} tokens > {asked.model.max_context_tokens} the model takes; "
+        "lower inputTokens.max or outputTokens.max",
+        asked.longest_tokens,
+        asked.model.max_context_tokens,
+        "tokens",
+    )
+
+
+def does_not_fit(asked: Request, permitted: Legal, shape: Shape, memory: Fit) -> Rejection:
+    """Weights, or the longest request's cache beside them, are more than one accelerator holds."""
+    longest = memory.sequence_bytes(asked.longest_tokens)
+    room = memory.usable - memory.workspace
+    remedies = list(_remedies(asked, permitted, shape, memory))
+    remedy = f"; {' or '.join(remedies)} would fit" if remedies else ""
+    unit = "slot" if permitted.accelerator.compute_capability is None else "GPU"
+    what = f"weights need {memory.weights / GB:.1f} GB per {unit}"
+    if memory.weights <= room:
+        what += f" and the longest request's cache {longest / GB:.1f} GB"
+    return Rejection(
+        asked.named(shape),
+        RejectionReason.DOES_NOT_FIT,
+        f"{what}, {max(0.0, room) / GB:.1f} usable{remedy}",
+        memory.weights + longest,
+        room,
+        "bytes",
+    )
+
+
+def _remedies(asked: Request, permitted: Legal, shape: Shape, memory: Fit) -> Iterator[str]:
+    """More accelerators, or a smaller format: each checked by the same arithmetic."""
+    accelerator, model = permitted.accelerator, asked.model
+    if accelerator.compute_capability is None:
+        return
+    least = max(memory.sequence_bytes(asked.longest_tokens), CACHE_UNIT_BYTES)
+    room = memory.usable - memory.workspace - least
+    total = memory.weights * shape.accelerators
+    count = shape.accelerators
+    while room > 0 and total / count > room and count < MOST_GPUS_NAMED:
+        count *= 2
+    if count > shape.accelerators and total / count <= room:
+        yield f"{count} GPUs"
+    for choice in permitted.choices:
+        other = memory_of(model, replace(shape, precision=choice.precision), accelerator)
+        if other.cache >= least and other.weights < memory.weights:
+            yield str(choice.precision)
+
+
+def too_slow(asked: Request, replica: Replica, idle: Service) -> Rejection:
+    """Even an idle replica misses a target: which one, by how much, and what takes the time."""
+    name, margin = asked.named(replica.compiled.setting.shape), replica.margin
+    first, per = asked.limits.time_to_first_token, asked.limits.time_per_output_token
+    seconds = idle.time_per_output_token_s * (1 + margin)
+    if per is not None and seconds > per.limit_s:
+        text = _latency("TPOT", per.percentile, seconds, per.limit_s, slowest(replica, idle.running))
+        return Rejection(name, RejectionReason.TPOT_TOO_HIGH, text, seconds, per.limit_s, "s")
+    # A step always has room for a prompt: what is left is the other target.
+    assert first is not None
+    seconds = idle.time_to_first_token_s * (1 + margin)
+    text = _latency("TTFT", first.percentile, seconds, first.limit_s, "prefill of the prompt")
+    return Rejection(name, RejectionReason.TTFT_TOO_HIGH, text, seconds, first.limit_s, "s")
+
+
+def _latency(what: str, percentile: int, seconds: float, limit: float, bottleneck: str) -> str:
+    return (
+        f"{what} p{percentile} {milliseconds(seconds)} > {milliseconds(limit)} even when idle, margin included: "
+        f"{bottleneck}; would pass at {milliseconds(rounded_up(seconds))}"
+    )
