@@ -158,7 +158,7 @@ def _verdict(situation: Situation) -> Verdict | None:
         return Verdict(_move(situation, differs, required, required=True), shunned)
     move = _move(situation, differs, _reason(situation, differs), required=False)
     if shunned is not None or differs.is_on_its_way:
-        return Verdict(move, _held_by_mode(situation) or shunned)
+        return Verdict(_as_begun(situation, move), _held_by_mode(situation) or shunned)
     is_same = abs(differs.saves) <= SAME_DOLLARS * situation.expected_usd_per_hour
     if is_same and differs.grows and not differs.only_grows and not objective_missed(situation.deployment):
         return None  # the same dollars for another shape: nothing is gained by the disruption
@@ -167,6 +167,17 @@ def _verdict(situation: Situation) -> Verdict | None:
         beside = _beside(situation, differs, move) if situation.is_cooling_down else None
         return Verdict(replace(beside or move, required=True), waiting)
     return Verdict(move, _held_by_mode(situation) or held_for_savings(situation, differs))
+
+
+def _as_begun(situation: Situation, move: Move) -> Move:
+    """What has begun gets no smaller on the way: engines that just started would stop again."""
+    begun = situation.deployment.last_move_groups
+    targets = tuple(
+        replace(target, placement=replace(target.placement, replicas=max(begun.get(target.name, 0), replicas)))
+        for target in move.targets
+        for replicas in (target.placement.replicas,)
+    )
+    return replace(move, targets=targets)
 
 
 def _beside(situation: Situation, differs: Difference, move: Move) -> Move | None:

@@ -7,7 +7,7 @@ import math
 from dataclasses import replace
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from deepseek_planner.eligibility import planned_rate
@@ -30,6 +30,10 @@ CAPACITY = {"h100": 100.0, "t4": 28.0}
 USD = {"h100": "10", "t4": "3"}
 COOLDOWN_MIN = 10
 MOST = 9
+
+
+# A case is hours of load already: smaller ones are not looked for.
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 
 
 def capacity(groups):
@@ -99,9 +103,12 @@ def saved_per_hour(it):
 
 
 def rests_between_savings(it):
-    """No move for savings begins within the cooldown of the move before."""
+    """No move for savings begins within the cooldown of the move before; one may grow while it is on its way."""
     return all(
-        after.required or after.minute - before.minute >= COOLDOWN_MIN for before, after in itertools.pairwise(it.moved)
+        after.required
+        or after.minute - before.minute >= COOLDOWN_MIN
+        or (after.starts and after.groups.keys() == before.groups.keys())
+        for before, after in itertools.pairwise(it.moved)
     )
 
 
@@ -109,7 +116,7 @@ steady = st.floats(60, 700)
 seeds = st.integers(0, 2**32)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8, deadline=None, phases=PHASES)
 @given(mean=steady, seed=seeds)
 def test_a_steady_noisy_load_moves_a_mixed_fleet_at_most_five_times_in_four_hours(mean, seed):
     random = Random(seed)
@@ -120,7 +127,7 @@ def test_a_steady_noisy_load_moves_a_mixed_fleet_at_most_five_times_in_four_hour
     assert rests_between_savings(it)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6, deadline=None, phases=PHASES)
 @given(low=st.floats(60, 200), high=st.floats(300, 700), seed=seeds)
 def test_slow_ramps_are_served_on_the_way_and_save_at_most_three_times_an_hour(low, high, seed):
     random = Random(seed)
@@ -128,12 +135,12 @@ def test_slow_ramps_are_served_on_the_way_and_save_at_most_three_times_an_hour(l
     it = turns().run(noisy(random, mean) for mean in [low] * 60 + up + [high] * 60 + up[::-1] + [low] * 60)
     assert saved_per_hour(it) <= 3, it.moved
     assert len(it.moved) / len(it.states) <= 6 / 60, it.moved
-    assert serves(it, after=60) >= 0.97
+    assert serves(it, after=60) >= 0.98
     assert keeps_the_budget(it)
     assert rests_between_savings(it)
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3, deadline=None, phases=PHASES)
 @given(seed=seeds)
 def test_a_wave_saves_at_most_twice_an_hour(seed):
     random = Random(seed)
@@ -146,7 +153,7 @@ def test_a_wave_saves_at_most_twice_an_hour(seed):
     assert rests_between_savings(it)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8, deadline=None, phases=PHASES)
 @given(mean=steady, seed=seeds)
 def test_prices_that_jitter_below_the_threshold_move_nothing(mean, seed):
     random = Random(seed)
@@ -167,7 +174,7 @@ def test_prices_that_jitter_below_the_threshold_move_nothing(mean, seed):
     assert it.moved == []
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6, deadline=None, phases=PHASES)
 @given(seed=seeds)
 def test_a_lost_pool_is_replaced_at_once_and_the_rest_serves_on(seed):
     random = Random(seed)

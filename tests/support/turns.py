@@ -31,7 +31,7 @@ class Moved:
     reason: str
     required: bool
     starts: int
-    groups: tuple[tuple[str, int], ...]
+    groups: dict[str, int]
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Turns:
     """Load and fleet, minute by minute."""
     _answer: object = None
     _since: datetime = NOW
-    _last: tuple[tuple[str, int], ...] = ()
+    _last: dict[str, int] = field(default_factory=dict)
     known: dict[object, float] = field(default_factory=dict)
     """What one replica carries, where a test learns it on the way."""
 
@@ -69,9 +69,11 @@ class Turns:
         now = self.snapshot.now + MINUTE
         groups = []
         for group in self.snapshot.fleet.groups:
-            if group.starting and group.starts and now - group.starts[-1] >= self.cold_min * MINUTE:
-                group = replace(group, ready=group.ready + group.starting, starting=0, unready_since=None)  # noqa: PLW2901
-            groups.append(replace(group, draining=0))
+            begun = group.starts[len(group.starts) - group.starting :]  # the youngest are those that start
+            waits = tuple(at for at in begun if now - at < self.cold_min * MINUTE)
+            ready = group.ready + group.starting - len(waits)
+            since = waits[0] if waits else None
+            groups.append(replace(group, ready=ready, starting=len(waits), draining=0, unready_since=since))
         self.snapshot = replace(self.snapshot, now=now, fleet=Fleet(tuple(groups)))
 
     def _turn(self, minute: int) -> None:
@@ -106,11 +108,11 @@ class Turns:
 
     def _note(self, minute: int, move: object) -> None:
         """As the status notes the last move: the same groups are the same move."""
-        groups = tuple(sorted(move.groups.items()))
+        groups = dict(move.groups)
         if groups == self._last:
             return
         running = {group.name: group.desired for group in self.snapshot.fleet.groups}
-        starts = sum(max(0, replicas - running.get(name, 0)) for name, replicas in groups)
+        starts = sum(max(0, replicas - running.get(name, 0)) for name, replicas in groups.items())
         self.moved.append(Moved(minute, str(move.reason), move.required, starts, groups))
         self._last = groups
-        self.asked = replace(self.asked, last_move_at=self.snapshot.now, last_move_groups=dict(groups))
+        self.asked = replace(self.asked, last_move_at=self.snapshot.now, last_move_groups=groups)

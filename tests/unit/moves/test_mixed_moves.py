@@ -50,7 +50,10 @@ def test_a_shift_between_groups_that_both_stay_goes_on_to_its_end():
 
 def test_replicas_that_change_on_the_way_do_not_stop_a_move():
     seen = snapshot(group(2), group(1, "t4", "2"), moved_s_ago=60.0, last_move_groups={"chat-t4-a": 3})
-    assert decide(seen, target(2, "t4", "2"), settled_s=0.0).waiting is None
+    for wanted in (2, 3, 4):
+        verdict = decide(seen, target(wanted, "t4", "2"), settled_s=0.0)
+        assert verdict.waiting is None
+        assert verdict.move.groups == {"chat-t4-a": max(3, wanted)}, "what has begun gets no smaller"
 
 
 def test_a_plan_that_changed_on_the_way_is_judged_anew():

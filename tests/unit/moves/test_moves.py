@@ -110,7 +110,7 @@ def test_capacity_is_not_waited_for_while_nothing_serves():
     assert reason(decide(snapshot(dead, measured=None), target(2), settled_s=0.0)) is MoveReason.DEMAND_HIGH
 
 
-@pytest.mark.parametrize(("capacity", "held"), [(60.0, True), (65.9, True), (66.0, False), (200.0, False)])
+@pytest.mark.parametrize(("capacity", "held"), [(60.0, True), (75.4, True), (75.5, False), (200.0, False)])
 def test_what_would_grow_back_at_once_does_not_shrink(capacity, held):
     wanted, by_key = plan(target(1), capacity=capacity)  # planned for 60 requests per minute
     (verdict,) = verdicts(snapshot(group(2)), wanted, by_key, policy=POLICY, settled_s={KEY: 3600.0})
@@ -118,7 +118,7 @@ def test_what_would_grow_back_at_once_does_not_shrink(capacity, held):
     if held:
         assert hold(verdict) is Hold.HEADROOM_TOO_SMALL
         assert (
-            verdict.waiting.message == f"would serve {capacity:.0f} requests/min, 66 leave room for a load that wobbles"
+            verdict.waiting.message == f"would serve {capacity:.0f} requests/min, 75 leave room for a load that wobbles"
         )
 
 
