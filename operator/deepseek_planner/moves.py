@@ -172,25 +172,20 @@ def _verdict(situation: Situation) -> Verdict | None:
 def _as_begun(situation: Situation, move: Move) -> Move:
     """What has begun gets no smaller on the way: engines that just started would stop again."""
     begun = situation.deployment.last_move_groups
-    targets = tuple(
-        replace(target, placement=replace(target.placement, replicas=max(begun.get(target.name, 0), replicas)))
-        for target in move.targets
-        for replicas in (target.placement.replicas,)
-    )
-    return replace(move, targets=targets)
+    return replace(move, targets=tuple(_at_least(target, begun.get(target.name, 0)) for target in move.targets))
+
+
+def _at_least(target: TargetGroup, replicas: int) -> TargetGroup:
+    placement = target.placement
+    return replace(target, placement=replace(placement, replicas=max(replicas, placement.replicas)))
 
 
 def _beside(situation: Situation, differs: Difference, move: Move) -> Move | None:
     """What is missing beside all that runs; None where the budget does not reach that far."""
-    running = {group.name: group for group in situation.fleet}
-
-    def grown(goal: TargetGroup) -> TargetGroup:
-        desired = running[goal.name].desired if goal.name in running else 0
-        return replace(goal, placement=replace(goal.placement, replicas=max(desired, goal.placement.replicas)))
-
-    goals = tuple(grown(goal) for goal in differs.goals)
+    desired = {group.name: group.desired for group in situation.fleet}
+    goals = tuple(_at_least(goal, desired.get(goal.name, 0)) for goal in differs.goals)
     kept = tuple(KeptGroup(group.name, group.desired) for group in differs.surplus if group.desired)
-    runs = sum(running[item.name].usd_per_hour for item in kept)
+    runs = sum(group.usd_per_hour for group in differs.surplus)
     total = MicroUsd(runs + sum(goal.placement.usd_per_hour for goal in goals))
     if total > situation.deployment.objectives.max_usd_per_hour:
         return None
