@@ -7,15 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from deepseek_planner.prediction.operations import (
-    Attending,
-    Batch,
-    Collective,
-    Experts,
-    Product,
-    Seconds,
-    StepModel,
-)
+from deepseek_planner.prediction.formulas import Attending, Batch, Collective, Experts, Product, Seconds
+from deepseek_planner.prediction.operations import StepModel
 
 WIDTHS = (*(len(kind._fields) for kind in (Product, Experts, Attending, Collective, Product)), 1)
 
