@@ -180,7 +180,8 @@ def fleets(problem: Problem, ask: Ask) -> dict[int, list[Counts]]:
 # --- everything together
 
 Value = tuple[tuple[tuple[int, ...], ...], int, int]
-"""Levels of service by priority, worst off first, negated; expected dollars; nominal dollars. Less is better."""
+"""Levels of service by priority, worst off first, negated, and how many go on that run; expected dollars; nominal
+dollars. Less is better."""
 
 
 def value(asks: Sequence[Ask], reached: Sequence[int], plan: Sequence[Counts]) -> Value:
@@ -188,6 +189,13 @@ def value(asks: Sequence[Ask], reached: Sequence[int], plan: Sequence[Counts]) -
     for priority in sorted({ask.priority for ask in asks}, reverse=True):
         members = sorted(level for ask, level in zip(asks, reached, strict=True) if ask.priority == priority)
         service.append(tuple(-level for level in members))
+        # Of what is as fair, that more of those go on that run.
+        go_on = [
+            level > 0 and bool(ask.running)
+            for ask, level in zip(asks, reached, strict=True)
+            if ask.priority == priority
+        ]
+        service.append((-sum(go_on),))
     bought = [
         (offer, count)
         for ask, counts in zip(asks, plan, strict=True)

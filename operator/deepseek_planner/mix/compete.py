@@ -164,8 +164,7 @@ def _short(world: World, seekers: Sequence[Seeker], seeds: Sequence[Column]) -> 
     wants: list[Want] = []
     columns = seeds
     for everyone in _everyone(seekers):
-        for rank in (CONTENT, *range(1, CONTENT)):
-            want = Want(everyone.priority, rank, 0)
+        for want in (everyone, *master.stages(everyone.priority)):
 
             def reward(number: int, level: int, want: Want = want) -> float:
                 return float(master.is_wanted(world, number, level, want))
@@ -173,12 +172,12 @@ def _short(world: World, seekers: Sequence[Seeker], seeds: Sequence[Column]) -> 
             _, generated = _generate(world, desk, wants, aim=Aim(0.0, reward), seeds=columns)
             columns = generated.columns
             count = min(everyone.count, int(-generated.value + NOTHING_MISSING))
-            wants.append(Want(everyone.priority, rank, count))
-            if rank == CONTENT and count == everyone.count:
+            if want is not everyone:
+                wants.append(replace(want, count=count))
+            elif count == everyone.count:
+                wants.append(everyone)
                 break
-            if rank == CONTENT:
-                wants.pop()
-            elif count == 0:
+            if want is not everyone and count == 0:
                 break  # who is not served at all is not served better
     _, generated = _generate(world, desk, wants, seeds=columns)
     doubtful = generated.doubtful(DOUBTS[-1])

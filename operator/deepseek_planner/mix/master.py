@@ -1,15 +1,15 @@
 """Which fleet each ask gets: at most one column per ask, rows for the pools, the cluster's budget and what is served.
 
 Service comes in stages, each kept by the next ones: of the asks of the highest priority as many as possible are served
-at all, then at the next level and so on, then those of the next priority; then dollars. A count per level is what
-max-min fairness comes to on a grid of levels: first the worst off are as few as can be, then the next worst.
+at all, then at the next level and so on, of these such as run already; then those of the next priority; then dollars.
+A count per level is what max-min fairness comes to on a grid: first the worst off are as few as can be, then the next.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deepseek_planner.mix import highs
 from deepseek_planner.mix.asks import CONTENT
@@ -32,6 +32,8 @@ class Want:
     priority: int
     rank: int
     count: int
+    runs: bool = False
+    """Only such as run already count."""
 
 
 Value = Callable[[Column], float]
@@ -78,7 +80,9 @@ def program(
 
 def is_wanted(world: World, number: int, level: int, want: Want) -> bool:
     """Whether an ask served at the level is one of those wanted."""
-    return world.seekers[number].ask.priority == want.priority and world.rank(number, level) >= want.rank
+    ask = world.seekers[number].ask
+    is_high = ask.priority == want.priority and world.rank(number, level) >= want.rank
+    return is_high and not (want.runs and not ask.running)
 
 
 def choose(
@@ -105,15 +109,21 @@ def serve(world: World, columns: Sequence[Column]) -> list[Want]:
         ):
             wants.append(all_of_them)
             continue
-        for rank in range(1, CONTENT + 1):
-            want = Want(priority, rank, 0)
+        for want in stages(priority):
             found = choose(world, columns, wants, _service(world, want))
             assert found is not None, "what was served in the stage before can be served still"
             count = sum(is_wanted(world, item.seeker, item.level, want) for item in found.columns)
-            wants.append(Want(priority, rank, count))
+            wants.append(replace(want, count=count))
             if count == 0:
                 break  # who is not served at all is not served better
     return wants
+
+
+def stages(priority: int) -> list[Want]:
+    """What is made as many as can be, one after the other, where not everybody can have everything."""
+    levels = [Want(priority, rank, 0) for rank in range(1, CONTENT + 1)]
+    # Of plans that are as fair, the one that lets go on what serves: else equals would take turns.
+    return [*levels, Want(priority, 1, 0, runs=True)]
 
 
 def _service(world: World, want: Want) -> Value:

@@ -33,7 +33,7 @@ def balance(
             full[1] += rate * second[number] / counts[1]
             if math.isfinite(first[number]):
                 open_to_both.append(number)
-    worth = (1.0, 0.0) if full[0] > full[1] else (0.0, 1.0)
+    worth = (1.0, 0.0) if full[0] >= full[1] else (0.0, 1.0)
     for number in sorted(open_to_both, key=lambda number: (_ratio(first[number], second[number]), number)):
         gains, frees = rates[number] * first[number] / counts[0], rates[number] * second[number] / counts[1]
         if full[1] <= full[0]:

@@ -143,6 +143,15 @@ def test_equals_share_what_there_is() -> None:
     assert {item.served for item in solution.allotments.values()} == {0.75}
 
 
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_of_equals_the_one_that_runs_goes_on(name: str) -> None:
+    only = offer("p", 1, 1.0, accelerators=8)
+    asks = [ask(each, 1.0, only, running={0: 1} if each == name else {}) for each in "ab"]
+    solution = solve(Problem(tuple(asks), (room("p", 8),)))
+
+    assert {key.name: item.served for key, item in solution.allotments.items() if item.served} == {name: 1.0}
+
+
 def test_the_clusters_budget_is_short_like_a_pool() -> None:
     only = offer("p", 4, 1.0)
     first, second = ask("a", 1.0, only, priority=1), ask("b", 1.0, only)
