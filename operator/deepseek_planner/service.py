@@ -268,7 +268,7 @@ def size(replicas: Sequence[Replica], limits: Limits) -> list[Sized]:
     """For each replica the highest rate within the limits, margin included, and the rates below."""
     if not replicas:
         return []
-    running = np.array([[min(IDLE_RUNNING, _highest_running(one.max_running) / 4)] for one in replicas])
+    running = np.array([[min(IDLE_RUNNING, highest_running(one.max_running) / 4)] for one in replicas])
     found = engines(replicas, limits).at(running)
     keeps = _keeps(found, limits, _margins(replicas))
     idle = _Table(found, running, keeps[:, 0])
@@ -308,7 +308,7 @@ def _search(replicas: Sequence[Replica], limits: Limits) -> tuple[_Table, _Table
     highest that does.
     """
     model, margins = engines(replicas, limits), _margins(replicas)
-    highest = np.array([[_highest_running(one.max_running)] for one in replicas])
+    highest = np.array([[highest_running(one.max_running)] for one in replicas])
     idle, least = np.minimum(IDLE_RUNNING, highest / 4), np.minimum(LEAST_RUNNING, highest / 2)
     grid = np.concatenate([idle, least * (highest / least) ** np.linspace(0.0, 1.0, PASS - 1)], axis=1)
     below = _kept(model, grid, limits, margins)
@@ -350,7 +350,7 @@ def _keeps(found: Served, limits: Limits, margins: Any) -> Any:
     return keeps
 
 
-def _highest_running(max_running: float) -> float:
+def highest_running(max_running: float) -> float:
     """Mean concurrency whose busy moments still fit."""
     z = NORMAL_QUANTILE[95]
     return max(1e-3, (math.sqrt(z * z / 4 + max_running) - z / 2) ** 2)

@@ -6,7 +6,10 @@ import math
 from collections.abc import Mapping
 
 from deepseek_planner.prediction.operations import Batch, Part
-from deepseek_planner.service import Replica
+from deepseek_planner.service import Replica, highest_running
+
+FULL = 0.9
+"""Part of the most requests that can run on average from which it is said that no more can."""
 
 NAMES: Mapping[Part, str] = {
     Part.GEMM: "weights of attention and feed-forward",
@@ -21,8 +24,11 @@ NAMES: Mapping[Part, str] = {
 def slowest(replica: Replica, running: float) -> str:
     """The work that takes most of a decode step with so many requests running, and how long, or the engine's overhead.
 
-    What binds stands in brackets: ``compute``, ``bandwidth``, ``KV`` or ``network``; the overhead is latency.
+    What binds stands in brackets: ``compute``, ``bandwidth``, ``KV`` or ``network``; the overhead is latency. Where it
+    is room for more requests that is missing, that is said too.
     """
+    is_full = running >= FULL * highest_running(replica.max_running)
+    full = f"; KV cache and engine hold {replica.max_running:.0f} requests at once" if is_full else ""
     steps, fix = replica.compiled.steps, replica.compiled.factors
     stages = replica.compiled.setting.shape.pipeline_parallel
     batch = Batch(decodes=running / replica.ranks + 1.0, context=replica.demand.context)
@@ -31,9 +37,9 @@ def slowest(replica: Replica, running: float) -> str:
     total = sum(seconds) + overhead
     part = max(Part, key=lambda item: seconds[item])
     if overhead > seconds[part]:
-        return f"engine overhead (latency) {milliseconds(overhead)} of {milliseconds(total)} a token"
+        return f"engine overhead (latency) {milliseconds(overhead)} of {milliseconds(total)} a token{full}"
     bound = steps.bound(part, batch)
-    return f"{NAMES[part]} ({bound}) {milliseconds(seconds[part])} of {milliseconds(total)} a token"
+    return f"{NAMES[part]} ({bound}) {milliseconds(seconds[part])} of {milliseconds(total)} a token{full}"
 
 
 def milliseconds(seconds: float) -> str:
