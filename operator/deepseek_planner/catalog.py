@@ -186,8 +186,8 @@ def region_of(zone_or_region: str) -> str:
     if dash and rest.startswith("az") and prefix in _ZONE_ID_REGIONS:
         return _ZONE_ID_REGIONS[prefix]
     head, dash, tail = place.rpartition("-")
-    if dash and len(tail) == 1 and (tail.isalpha() or head.isalpha()):
-        # GKE writes us-central1-b, AKS writes eastus-2; a region's own number is never alone after letters only.
+    if dash and len(tail) == 1 and (tail.isalpha() or "-" not in head):
+        # GKE writes us-central1-b, AKS writes eastus2-1; a region's own number comes after another dash.
         return head
     if len(place) > 1 and place[-1].isalpha() and place[-2].isdigit():
         return place[:-1]

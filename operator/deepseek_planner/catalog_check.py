@@ -30,14 +30,7 @@ def _model(model: ModelSpec) -> Iterator[str]:
     where = f"models: {model.name}"
     if model.name != model.name.lower():
         yield f"{where}: names are lower case"
-    if model.native_precision not in model.checkpoints:
-        yield f"{where}: its native precision {model.native_precision} is not among its checkpoints"
-    for precision in (*model.repositories, *model.quality):
-        if precision not in model.checkpoints:
-            yield f"{where}: {precision} has a repository or quality, but is not among its checkpoints"
-    for precision in model.elsewhere:
-        if precision in model.checkpoints:
-            yield f"{where}: {precision} is among its checkpoints and elsewhere too"
+    yield from _checkpoints(model, where)
     counted = model.counted_parameters
     if abs(counted / model.total_parameters - 1) > PARAMETER_TOLERANCE:
         yield (
@@ -53,6 +46,17 @@ def _model(model: ModelSpec) -> Iterator[str]:
     for quality in (*model.quality.values(), *([model.fp8_cache] if model.fp8_cache else ())):
         if not quality.source:
             yield f"{where}: a quality without a source; cite it or leave it out (it then shows Unmeasured)"
+
+
+def _checkpoints(model: ModelSpec, where: str) -> Iterator[str]:
+    if model.native_precision not in model.checkpoints:
+        yield f"{where}: its native precision {model.native_precision} is not among its checkpoints"
+    for precision in (*model.repositories, *model.quality):
+        if precision not in model.checkpoints:
+            yield f"{where}: {precision} has a repository or quality, but is not among its checkpoints"
+    for precision in model.elsewhere:
+        if precision in model.checkpoints:
+            yield f"{where}: {precision} is among its checkpoints and elsewhere too"
 
 
 def _accelerator(accelerator: Accelerator) -> Iterator[str]:
