@@ -218,19 +218,9 @@ class Sized:
         index = next(i for i, point in enumerate(points) if point.rate_per_s > rate_per_s)
         low, high = points[index - 1], points[index]
         part = (rate_per_s - low.rate_per_s) / (high.rate_per_s - low.rate_per_s)
-
-        def between(name: str) -> float:
-            start, end = getattr(low, name), getattr(high, name)
-            return float(start + part * (end - start))
-
-        return Service(
-            rate_per_s=rate_per_s,
-            time_to_first_token_s=between("time_to_first_token_s"),
-            time_per_output_token_s=between("time_per_output_token_s"),
-            running=between("running"),
-            prefill_share=between("prefill_share"),
-            utilization=rate_per_s / highest,
-        )
+        names = "time_to_first_token_s", "time_per_output_token_s", "running", "prefill_share"
+        between = {name: getattr(low, name) + part * (getattr(high, name) - getattr(low, name)) for name in names}
+        return Service(rate_per_s=rate_per_s, utilization=rate_per_s / highest, **between)
 
 
 def engines(replicas: Sequence[Replica], limits: Limits) -> Engines:

@@ -169,6 +169,10 @@ def test_what_takes_the_time_is_named_with_what_binds_it() -> None:
     assert "attention (KV)" in slowest(one, 32.0)
     tiny = Replica(steps("deepseek-tiny", "cpu", "bf16"), ENGINE, lengths(demand()), 16, 0.15)
     assert slowest(tiny, 0.0).startswith("engine overhead (latency) 22 ms of")
+    full = size([replica(max_running=20)], NO_LIMITS)[0].capacity
+    assert full is not None
+    assert slowest(replica(max_running=20), full.running).endswith("; KV cache and engine hold 20 requests at once")
+    assert ";" not in slowest(replica(max_running=20), full.running / 2)
 
 
 def test_drafts_answer_sooner_when_few_run_and_buy_nothing_when_many_do() -> None:
