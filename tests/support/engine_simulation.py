@@ -45,8 +45,12 @@ def simulate(  # noqa: C901 - one loop, as a scheduler has
     mixes: bool = True,
     cache_tokens: float = float("inf"),
     cached: int = 0,
+    hold: int = 0,
 ) -> Measured:
-    """Mean TTFT and TPOT over ``requests_per_slot * concurrency`` requests; ``step_s(prompt_tokens, decodes)``."""
+    """Mean TTFT and TPOT over ``requests_per_slot * concurrency`` requests; ``step_s(prompt_tokens, decodes)``.
+
+    ``hold``: steps of decodes that the first waiting prompt is held back for, so that others join it.
+    """
     rng = random.Random(seed)
     total = concurrency * requests_per_slot
 
@@ -60,7 +64,7 @@ def simulate(  # noqa: C901 - one loop, as a scheduler has
     waiting: deque[Sequence] = deque()
     running: list[Sequence] = []
     done: list[tuple[Sequence, float]] = []
-    sent, now, steps, mixed = concurrency, 0.0, 0, 0
+    sent, now, steps, mixed, passed = concurrency, 0.0, 0, 0, 0
     while len(done) < total:
         while arriving and arriving[0].arrival_s <= now:
             waiting.append(arriving.popleft())
@@ -71,6 +75,9 @@ def simulate(  # noqa: C901 - one loop, as a scheduler has
         prefilling = [one for one in running if one.computed < one.prompt]
         held = sum(one.computed + one.produced for one in running)
         room = budget - (len(decodes) if mixes else 0)
+        is_held = bool(waiting) and bool(decodes) and not prefilling and passed < hold
+        passed = passed + 1 if is_held else 0
+        room = 0 if is_held else room
         chunks: list[tuple[Sequence, int]] = []
         while room > 0:
             if prefilling:

@@ -45,15 +45,23 @@ fits and not how well it predicts. The other rows are cross-validated: each run 
 - **accelerator**: its model on that accelerator;
 - **model**: its model at all, on any accelerator.
 
-The widths of the priors were set while looking at these folds, so the numbers are somewhat optimistic.
+The form, the widths of the priors and what is inferred about the runs were chosen while looking at these folds, and
+about a hundred variants were compared on them, so the numbers are optimistic, those for a new accelerator most: vLLM's
+are one model on two accelerators.
 
 | engine | held out | TPOT | goal | TTFT | goal | throughput | goal | runs |
 |---|---|---|---|---|---|---|---|---|"""
 UNCOVERED = """\
 No run covers these, so nothing above says anything about them: T4, V100, L4, A10G, L40S and A100; several nodes; int8
 and int4 weights on accelerators that compute in them; speculative decoding as a mode; the sparse attention of V3.2
-and V4; percentiles (the runs have one central value each, and do not say whether mean or median); requests that
-arrive at random instead of in a closed loop.
+and V4; dense models under SGLang with few requests at once; percentiles (the runs have one central value each, and do
+not say whether mean or median); requests that arrive at random instead of in a closed loop.
+
+What a run does not say is taken from the script that its publisher has for its model, engine and accelerator: format of
+the cache, tokens per step, how often requests are looked for, how long prompts are held back, whether attention is
+data-parallel. The scripts and their commits are in `deepseek_planner.prediction.published`; that a run was made by one
+of them is inferred. Runs of TensorRT-LLM's image that only scripts with drafts name are fitted with a factor for drafts
+of their own.
 
 Runs whose TTFT is above 10 s or above eight times what the curves alone expect are taken for cold starts: their TTFT
 is not fitted, and it is counted here."""

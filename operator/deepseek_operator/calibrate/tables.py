@@ -24,6 +24,16 @@ EXPERT_TYPES = {  # table -> (stored, computed, bytes per weight)
     "int4_wo": ("int4", "bf16", 0.53125),
     "w4a16_mxfp4": ("int4", "bf16", 0.53125),
 }
+FUSING = ("vllm", "trtllm")
+"""Engines that quantize to static 8-bit scales inside the norm or the activation before, and replay graphs of kernels:
+the tables time the quantization and its launch with every product (70b_fp8_b200_docker.sh of InferenceX @bb4c7f93
+asks vLLM for the fusion; TensorRT-LLM always does it). Block scales and 4 bits keep their own pass.
+"""
+FUSED_LINKS = ("b200_sxm", "b300_sxm", "gb200")
+"""Where vLLM reduces with the kernels that TensorRT-LLM has (enable_fi_allreduce_fusion there, fuse_allreduce_rms in
+kimik2.5_fp4_b200.sh @1cb92d21), instead of its own."""
+CACHES = {"": "bfloat16", ":fp8": "fp8"}
+"""Suffix of attention curves by format of the cache."""
 EXPERT_KERNELS: dict[str, dict[str, tuple[str, ...]]] = {
     "trtllm": {"nvfp4": ("min_latency",), "bfloat16": ("cutlass",), "fp8": ("cutlass",)},
     "sglang": {
@@ -73,6 +83,8 @@ def _mine_engine(base: Path, engine: str, facts: System) -> dict[str, dict[str, 
         for dtype, precision in GEMM_TYPES.items():
             if (part := _where(table, "gemm_dtype", dtype)) is not None:
                 _put(rows, f"gemm:{precision}", mining.gemm, part, facts, precision)
+    if engine in FUSING and "gemm:fp8" in rows and "gemm:bf16" in rows:
+        rows["gemm:fp8_static"] = _fused(rows["gemm:fp8"], rows["gemm:bf16"])
     folder = base / "moe" / engine
     paths = (
         sorted(folder.glob("*/moe_perf.parquet"), key=lambda path: _version(path.parent.name))
@@ -86,13 +98,19 @@ def _mine_engine(base: Path, engine: str, facts: System) -> dict[str, dict[str, 
         else:
             rows.update(fitted)
     rows.update(_attention(base, engine, facts))
-    link = _latest(base / "comm" / engine, "custom_allreduce_perf") if engine != "sglang" else None
+    reduces = "trtllm" if engine == "vllm" and facts.name in FUSED_LINKS else engine
+    link = _latest(base / "comm" / reduces, "custom_allreduce_perf")
     if link is not None and "backend" in link:
-        link = _where(link, "backend", "vllm_graph") or link
+        link = _where(link, "backend", f"{reduces}_graph") or link
     if link is not None:
         for ranks in (2, 4, 8):
             _put(rows, f"all_reduce:{ranks}", mining.all_reduce, link, ranks)
     return {key: value for key, value in {engine: rows, **versions}.items() if value}
+
+
+def _fused(narrow: list[float], wide: list[float]) -> list[float]:
+    """An 8-bit product whose input comes in 8 bits from the operation before: no launch and no pass to quantize it."""
+    return [min(narrow[0], wide[0]), *narrow[1:3], 0.0, *narrow[4:]]
 
 
 def _experts(table: dict[str, Any], engine: str, facts: System) -> dict[str, list[float]]:
@@ -129,7 +147,8 @@ def _attention(base: Path, engine: str, facts: System) -> dict[str, list[float]]
         # vLLM's tables time whole MLA modules; TensorRT-LLM's time the attention alone.
         source = "trtllm" if family == "mla" and engine == "vllm" else engine
         if (table := _latest(base / family / source, name)) is not None:
-            _put(rows, key, fit, table, facts)
+            for suffix, cache in CACHES.items():
+                _put(rows, f"{key}{suffix}", fit, table, facts, cache)
     if (table := _latest(base / "linear_attention" / engine, "gdn_perf")) is not None:
         _put(rows, "linear_decode", mining.linear, table, facts, "generation")
         _put(rows, "linear_prefill", mining.linear, table, facts, "context")

@@ -47,6 +47,8 @@ class Scheduler:
     """Whether decodes share the steps of prompts (vLLM, TensorRT-LLM), or wait for them (SGLang)."""
     poll_steps: float = 1.0
     """Steps between two looks for new requests (SGLang's scheduler-recv-interval)."""
+    held_steps: float = 0.0
+    """Steps that a prompt is held back so that others may join it, from the first of them on."""
     max_sequences: float = 1024.0
     cache_tokens: float = float("inf")
     """Tokens that the KV cache holds, per replica of the attention."""
@@ -106,6 +108,9 @@ def mix(load: Load, scheduler: Scheduler) -> Mix:
         share = (1.0 - exp(-arrivals * scheduler.poll_steps)) / scheduler.poll_steps
     else:
         share = arrivals / max(min(room / prompt, concurrency), 1.0)
+    # Prompts that come while the first is held share its step.
+    company = arrivals * scheduler.held_steps
+    share = share / (1.0 + company)
     share = min(max(share, fullness), 1.0)
     prompts = arrivals / share
     """Prompts per mixed step, below one where a prompt needs several."""
@@ -142,6 +147,7 @@ def mix(load: Load, scheduler: Scheduler) -> Mix:
         )
     wait_decode, wait_mixed, own = _first_steps(load, share, prompts, concurrency)
     wait_decode += (scheduler.poll_steps - 1.0) / 2.0
+    wait_decode += scheduler.held_steps * (1.0 + company / 2.0) / (1.0 + company)
     # With more prompts than room, all of the closed loop that does not decode waits.
     backlog = slots / arrivals - output - wait_decode - wait_mixed - own if running < slots else 0.0
     queue = max(backlog, 0.0) + _collisions(load, fullness, chunks, prompt / room)

@@ -20,6 +20,9 @@ from deepseek_planner.prediction.runs import Run
 from deepseek_planner.prediction.systems import system
 from deepseek_planner.prediction.terms import Term
 
+ALIKE = {"int8": "fp8"}
+"""No run has such weights: they are read and multiplied like the others."""
+
 
 def groups(run: Run) -> dict[str, str]:
     """Names of the groups that a run belongs to, by level."""
@@ -30,8 +33,7 @@ def groups(run: Run) -> dict[str, str]:
     return {
         "generation": facts.generation,
         "system": facts.name,
-        "precision": run.precision,
-        "path": f"{facts.generation}/{run.precision}",
+        "precision": ALIKE.get(run.precision, run.precision),
         "kind": kind,
         "sparse": "experts" if run.architecture.is_sparse else "dense",
         "model": model,
@@ -39,6 +41,7 @@ def groups(run: Run) -> dict[str, str]:
         "cell": f"{model}/{facts.name}/{run.precision}",
         "harness": "spread" if run.load.spread else "fixed",
         "split": split,
+        "version": run.version or "unknown",
         "ranks": str(run.sharding.tensor),
         "release": f"{model}/{facts.name}/{run.precision}/{run.version}",
         "setup": f"{model}/{facts.name}/{run.precision}/{run.version}/{run.sharding.tensor}/{split}",

@@ -61,6 +61,9 @@ class CurveSet:
     def __getitem__(self, key: str) -> Curve:
         return self.curves[key]
 
+    def __contains__(self, key: str) -> bool:
+        return key in self.curves
+
 
 @cache
 def _shipped() -> Mapping[str, Any]:

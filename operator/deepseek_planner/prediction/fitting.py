@@ -53,10 +53,20 @@ _PARTS = {
     "collective": 0.2,
     "elementwise": 0.2,
 }
-_SCALE = {"generation": 0.06, "precision": 0.08, "path": 0.08, "model": 0.05}
-_OVERHEAD = {"generation": 0.3, "sparse": 0.2, "model": 0.1, "release": 0.1}
-_FIRST = {"harness": 0.4, "generation": 0.3, "sparse": 0.3, "model": 0.3, "placed": 0.3, "release": 0.3, "setup": 0.2}
-_PACE = {"model": 0.05, "placed": 0.05, "release": 0.05, "setup": 0.06}
+_SCALE = {"generation": 0.06, "precision": 0.08, "sparse": 0.08, "model": 0.05}
+_OVERHEAD = {"generation": 0.5, "sparse": 0.3, "model": 0.1, "release": 0.1}
+_STEPS = {"generation": 0.1}
+_FIRST = {
+    "harness": 0.4,
+    "generation": 1.0,
+    "version": 0.4,
+    "sparse": 0.3,
+    "model": 0.3,
+    "placed": 0.3,
+    "release": 0.3,
+    "setup": 0.4,
+}
+_PACE = {"model": 0.05, "placed": 0.05, "release": 0.05, "setup": 0.12}
 
 
 def default_priors() -> dict[str, Prior]:
@@ -73,10 +83,12 @@ def default_priors() -> dict[str, Prior]:
     found["first_token"] = Prior(log(0.03), 0.5, _FIRST)
     found["first_token_per_token"] = Prior(log(1e-6), 1.0, {"harness": 0.3})
     found["wait"] = Prior(0.0, 0.15, {})
-    found["own"] = Prior(0.0, 0.1, {})
+    found["own"] = Prior(0.0, 0.1, _STEPS)
     found["queue"] = Prior(0.0, 0.3, {})
-    found["burst"] = Prior(0.0, 0.15, {"release": 0.1})
-    found["cache"] = Prior(0.0, 0.5, {})
+    found["burst"] = Prior(0.0, 0.15, {**_STEPS, "release": 0.1})
+    found["cache"] = Prior(log(0.8), 0.3, {})
+    found["slow_prefill"] = Prior(log(4.0), 1.0, {})
+    found["speculation"] = Prior(log(0.6), 0.2, {})
     return found
 
 

@@ -21,13 +21,20 @@ class Formats:
     head: str
     kv_bytes: float
 
+    @property
+    def is_block(self) -> bool:
+        """Whether 8-bit weights carry scales per block: their inputs are scaled as they come."""
+        return self.experts == "fp8_block"
+
     def bytes_of(self, stored: str) -> float:
         return STORED_BYTES[stored]
 
     def computed(self, stored: str, system: System) -> str:
         """Compute format of a stored one on ``system``: 16 bits where its units cannot do better."""
         wanted = "fp8" if stored == "fp8_block" else stored
-        return wanted if wanted in {"fp8", "int8", "fp4"} and system.computes_in(wanted) else "bf16"
+        # B300 has hardly any 8-bit integer units left: weights are expanded there too.
+        is_faster = system.computes_in(wanted) and system.flops_per_s[wanted] > system.flops_per_s["bf16"]
+        return wanted if wanted in {"fp8", "int8", "fp4"} and is_faster else "bf16"
 
     def is_expanded(self, stored: str, system: System) -> bool:
         """Whether weights are expanded to 16 bits on the fly."""

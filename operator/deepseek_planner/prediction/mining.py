@@ -34,6 +34,11 @@ HUBER = 0.35
 """Residuals of the logarithm beyond this count linearly: tables hold host-bound outliers."""
 
 
+MOST_EFFICIENT = 1.3
+"""Of the peaks: caches can serve a part of what a form counts as moved, but a table that asks for more is bound by
+something that its form does not know."""
+
+
 class TooFewPointsError(ValueError):
     """A table has hardly any row of the kind asked for."""
 
@@ -63,8 +68,12 @@ def _fit(
     measured_s: Vector,
     start: tuple[float, ...],
     weights: Vector | None = None,
+    most: float = float("inf"),
 ) -> Fitted:
-    """Fit logarithms of the coefficients to logarithms of the times; ``form`` takes [latency_s, first, ...]."""
+    """Fit logarithms of the coefficients to logarithms of the times; ``form`` takes [latency_s, first, ...].
+
+    ``most``: of the first two coefficients, where they are efficiencies.
+    """
     import numpy as np  # noqa: PLC0415
 
     if len(measured_s) < MIN_POINTS:
@@ -72,14 +81,19 @@ def _fit(
     target = np.log(measured_s)
     share = np.ones(len(target)) if weights is None else weights / weights.mean()
 
+    def capped(logs: Vector) -> Vector:
+        values: Vector = np.exp(logs)
+        values[1:3] = np.minimum(values[1:3], most)
+        return values
+
     def residuals(logs: Vector) -> Vector:
-        gap = np.log(np.maximum(form(np.exp(logs)), 1e-12)) - target
+        gap = np.log(np.maximum(form(capped(logs)), 1e-12)) - target
         size = np.abs(gap)
         robust = np.where(size <= HUBER, size, np.sqrt(np.maximum(2 * HUBER * size - HUBER**2, 0.0)))
         prior = 0.05 * (logs - np.log(start))
         return np.concatenate([np.sign(gap) * robust * np.sqrt(share / len(gap)), prior / np.sqrt(50.0)])
 
-    best = np.exp(minimize(residuals, np.log(np.array(start))))
+    best = capped(minimize(residuals, np.log(np.array(start))))
     error = float(np.average(np.abs(form(best) / measured_s - 1.0), weights=share) * 100.0)
     third = float(best[3]) if len(best) > 3 else 0.0
     return Fitted(float(best[0] * 1e6), float(best[1]), float(best[2]), third, error, len(measured_s))
@@ -130,9 +144,9 @@ def gemm(table: Table, system: System, precision: str) -> Fitted:
     measured, weights = rows["latency"].astype(float) * 1e-3, _by_octave(m)
     if element == ACTIVATION_BYTES:
         form = lambda c: c[0] + np.hypot(compute / c[1], memory / c[2])  # noqa: E731
-        return _fit(form, measured, (5e-6, 0.7, 0.8), weights)
+        return _fit(form, measured, (5e-6, 0.7, 0.8), weights, MOST_EFFICIENT)
     form = lambda c: c[0] + np.hypot(compute / c[1], memory / c[2]) + quantize * c[3]  # noqa: E731
-    return _fit(form, measured, (5e-6, 0.7, 0.8, 1.0), weights)
+    return _fit(form, measured, (5e-6, 0.7, 0.8, 1.0), weights, MOST_EFFICIENT)
 
 
 def experts(table: Table, system: System, computed: str, weight_bytes: float) -> Fitted:
@@ -158,31 +172,49 @@ def experts(table: Table, system: System, computed: str, weight_bytes: float) ->
     memory = hit * weights * weight_bytes / bandwidth
     traffic = routed * expert_row_bytes(hidden, width, activation) / bandwidth
     form = lambda c: c[0] + compute / c[1] + memory / c[2] + traffic  # noqa: E731
-    return _fit(form, rows["latency"].astype(float) * 1e-3, (2e-5, 0.5, 0.7), _by_octave(tokens))
+    return _fit(form, rows["latency"].astype(float) * 1e-3, (2e-5, 0.5, 0.7), _by_octave(tokens), MOST_EFFICIENT)
 
 
-def grouped_decode(table: Table, system: System) -> Fitted:
-    """Decode attention of grouped queries over a 16-bit cache: bound by what it reads."""
+CACHE_BYTES = {"bfloat16": 2.0, "fp8": 1.0}
+
+
+def _cached(table: Table, cache: str) -> Vector:
+    """Rows whose cache is held in that format; of an 8-bit cache, those that also attend in 8 bits where there are any.
+
+    Engines attend in the format of the cache when the kernels can.
+    """
+    import numpy as np  # noqa: PLC0415
+
+    keep: Vector = np.asarray(table["kv_cache_dtype"]).astype(str) == cache
+    for name in ("attn_dtype", "mla_dtype"):
+        if name in table:
+            alike = keep & (np.asarray(table[name]).astype(str) == cache)
+            keep = alike if alike.any() else keep
+    return keep
+
+
+def grouped_decode(table: Table, system: System, cache: str) -> Fitted:
+    """Decode attention of grouped queries over a cache in 16 or 8 bits: bound by what it reads."""
     import numpy as np  # noqa: PLC0415
 
     heads, kv_heads = np.asarray(table["num_heads"], dtype=float), np.asarray(table["num_key_value_heads"], dtype=float)
     batch, step = np.asarray(table["batch_size"], dtype=float), np.asarray(table["step"], dtype=float)
-    keep = _plain(table) & (np.asarray(table["kv_cache_dtype"]) == "bfloat16")
+    keep = _plain(table) & _cached(table, cache)
     keep &= (heads <= 16 * kv_heads) & (heads >= kv_heads) & (batch <= 256) & (batch * step >= 1024) & (step >= 255)
     rows = _thin(table, keep)
     entries = rows["batch_size"].astype(float) * (rows["step"].astype(float) + 1)
-    memory = entries * 2 * rows["num_key_value_heads"].astype(float) * 128 * 2.0 / system.bandwidth_bytes_per_s
+    width = 2 * rows["num_key_value_heads"].astype(float) * 128
+    memory = entries * width * CACHE_BYTES[cache] / system.bandwidth_bytes_per_s
     form = lambda c: c[0] + memory / c[2] + 0.0 * c[1]  # noqa: E731
-    return _fit(form, rows["latency"].astype(float) * 1e-3, (8e-6, 1.0, 0.8))
+    return _fit(form, rows["latency"].astype(float) * 1e-3, (8e-6, 1.0, 0.8), most=MOST_EFFICIENT)
 
 
-def grouped_prefill(table: Table, system: System) -> Fitted:
+def grouped_prefill(table: Table, system: System, cache: str) -> Fitted:
     """Prefill attention of grouped queries."""
     import numpy as np  # noqa: PLC0415
 
     tokens = np.asarray(table["batch_size"], dtype=float) * np.asarray(table["isl"], dtype=float)
-    keep = _plain(table)
-    keep &= (np.asarray(table["kv_cache_dtype"]) == "bfloat16") & (tokens <= 32768) & (tokens >= 256)
+    keep = _plain(table) & _cached(table, cache) & (tokens <= 32768) & (tokens >= 256)
     rows = _thin(table, keep)
     length = rows["isl"].astype(float)
     tokens = rows["batch_size"].astype(float) * length
@@ -191,30 +223,34 @@ def grouped_prefill(table: Table, system: System) -> Fitted:
     compute = tokens * (length + 1) / 2 * 4 * heads * 128 / system.flops_per_s["bf16"]
     memory = tokens * 2 * (heads + kv_heads) * 128 * ACTIVATION_BYTES / system.bandwidth_bytes_per_s
     form = lambda c: c[0] + compute / c[1] + memory / c[2]  # noqa: E731
-    return _fit(form, rows["latency"].astype(float) * 1e-3, (1e-5, 0.6, 0.5))
+    return _fit(
+        form, rows["latency"].astype(float) * 1e-3, (1e-5, 0.6, 0.5), most=MOST_EFFICIENT * 2.0 / CACHE_BYTES[cache]
+    )
 
 
-def latent_decode(table: Table, system: System) -> Fitted:
+def latent_decode(table: Table, system: System, cache: str) -> Fitted:
     """Absorbed latent attention, DeepSeek-V3's widths (512 + 64)."""
     import numpy as np  # noqa: PLC0415
 
-    keep = np.asarray(table["kv_cache_dtype"]) == "bfloat16"
+    keep = _cached(table, cache)
     keep &= np.asarray(table["batch_size"]) * np.asarray(table["step"], dtype=float) >= 256
     keep &= np.asarray(table["num_heads"]) >= 8
     rows = _thin(table, keep)
     entries = rows["batch_size"].astype(float) * (rows["step"].astype(float) + 1)
-    memory = entries * 576 * 2.0 / system.bandwidth_bytes_per_s
+    memory = entries * 576 * CACHE_BYTES[cache] / system.bandwidth_bytes_per_s
     compute = entries * 2 * rows["num_heads"].astype(float) * 1088 / system.flops_per_s["bf16"]
     form = lambda c: c[0] + np.hypot(compute / c[1], memory / c[2])  # noqa: E731
-    return _fit(form, rows["latency"].astype(float) * 1e-3, (1e-5, 0.5, 0.7))
+    return _fit(
+        form, rows["latency"].astype(float) * 1e-3, (1e-5, 0.5, 0.7), most=MOST_EFFICIENT * 2.0 / CACHE_BYTES[cache]
+    )
 
 
-def latent_prefill(table: Table, system: System) -> Fitted:
+def latent_prefill(table: Table, system: System, cache: str) -> Fitted:
     """Unabsorbed latent attention, DeepSeek-V3's widths (192 for keys, 128 for values)."""
     import numpy as np  # noqa: PLC0415
 
     tokens = np.asarray(table["batch_size"], dtype=float) * np.asarray(table["isl"], dtype=float)
-    keep = (np.asarray(table["kv_cache_dtype"]) == "bfloat16") & (tokens <= 32768) & (tokens >= 256)
+    keep = _cached(table, cache) & (tokens <= 32768) & (tokens >= 256)
     keep &= np.asarray(table["num_heads"]) >= 8
     rows = _thin(table, keep)
     length = rows["isl"].astype(float)
@@ -222,7 +258,9 @@ def latent_prefill(table: Table, system: System) -> Fitted:
     compute = tokens * (length + 1) / 2 * 2 * heads * 320 / system.flops_per_s["bf16"]
     memory = tokens * 2 * heads * 256 * ACTIVATION_BYTES / system.bandwidth_bytes_per_s
     form = lambda c: c[0] + compute / c[1] + memory / c[2]  # noqa: E731
-    return _fit(form, rows["latency"].astype(float) * 1e-3, (1e-5, 0.5, 0.4))
+    return _fit(
+        form, rows["latency"].astype(float) * 1e-3, (1e-5, 0.5, 0.4), most=MOST_EFFICIENT * 2.0 / CACHE_BYTES[cache]
+    )
 
 
 def linear(table: Table, system: System, phase: str) -> Fitted:
@@ -241,7 +279,7 @@ def linear(table: Table, system: System, phase: str) -> Fitted:
         moved = sequences * rows["seq_len"].astype(float) * linear_prefill_bytes(keys, values)
     memory = moved / system.bandwidth_bytes_per_s
     form = lambda c: c[0] + memory / c[2] + 0.0 * c[1]  # noqa: E731
-    return _fit(form, rows["latency"].astype(float) * 1e-3, (8e-6, 1.0, 0.5))
+    return _fit(form, rows["latency"].astype(float) * 1e-3, (8e-6, 1.0, 0.5), most=MOST_EFFICIENT)
 
 
 def all_reduce(table: Table, ranks: int) -> Fitted:

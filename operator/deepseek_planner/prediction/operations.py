@@ -76,6 +76,7 @@ class StepModel:
         self._formats = formats
         self._system = system
         self._curves = curves
+        self._cached = ":fp8" if formats.kv_bytes <= 1.0 else ""
         self._products: list[Product] = []
         self._experts: list[Experts] = []
         self._attending: list[Attending] = []
@@ -142,7 +143,8 @@ class StepModel:
         formats, system = self._formats, self._system
         computed = formats.computed(stored, system)
         # No int8 product was measured: the units are as wide as those of fp8.
-        curve = self._curves["gemm:fp8" if computed == "int8" else f"gemm:{computed}"]
+        key = "gemm:fp8" if computed == "int8" else f"gemm:{computed}"
+        curve = self._curves[f"{key}_static" if f"{key}_static" in self._curves and not formats.is_block else key]
         efficiency = curve.compute * (WEIGHT_ONLY_COMPUTE if formats.is_expanded(stored, system) else 1.0)
         bandwidth = system.bandwidth_bytes_per_s * curve.memory
         activation = 1.0 if computed in {"fp8", "int8"} else 0.5 if computed == "fp4" else ACTIVATION_BYTES
@@ -218,7 +220,7 @@ class StepModel:
         entry = 2.0 * kv_heads * gqa.head_dim * self._formats.kv_bytes
         flops = 4.0 * gqa.heads / self._sharding.tensor * gqa.head_dim
         io = 2.0 * (gqa.heads / self._sharding.tensor + kv_heads) * gqa.head_dim * ACTIVATION_BYTES
-        decode, prefill = self._curves["decode"], self._curves["prefill"]
+        decode, prefill = self._curves[f"decode{self._cached}"], self._curves[f"prefill{self._cached}"]
         return Attending(
             calls=calls,
             decode_latency_s=decode.latency_s,
@@ -235,7 +237,7 @@ class StepModel:
         width = mla.kv_lora_rank + mla.rope_dim
         index_rate = self._system.compute_rate("fp8")
         index_flops = 2.0 * mla.index_heads * mla.index_dim
-        decode, prefill = self._curves["mla_decode"], self._curves["mla_prefill"]
+        decode, prefill = self._curves[f"mla_decode{self._cached}"], self._curves[f"mla_prefill{self._cached}"]
         io = 2.0 * heads * (mla.nope_dim + mla.v_dim) * ACTIVATION_BYTES
         return Attending(
             calls=calls,
@@ -256,7 +258,7 @@ class StepModel:
         flops = 4.0 * heads * v4.head_dim
         index_rate = self._system.compute_rate("fp8")
         index_flops = 2.0 * v4.index_heads * v4.index_dim if is_indexed else 0.0
-        decode, prefill = self._curves["mla_decode"], self._curves["mla_prefill"]
+        decode, prefill = self._curves[f"mla_decode{self._cached}"], self._curves[f"mla_prefill{self._cached}"]
         io = 2.0 * heads * v4.head_dim * ACTIVATION_BYTES
         scored = 1.0 / max(v4.ratio, 1)
         return Attending(

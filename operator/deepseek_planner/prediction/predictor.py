@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deepseek_planner.plan import Confidence
+from deepseek_planner.prediction.bounds import least_tpot_s
 from deepseek_planner.prediction.corrections import Corrections, keys, shipped
 from deepseek_planner.prediction.runs import Run
 from deepseek_planner.prediction.systems import system
@@ -59,7 +60,7 @@ def predict(run: Run, known: Mapping[str, Corrections] | None = None) -> Predict
     """
     corrections = _corrections(run, known)
     found, groups = terms(run), keys(run)
-    tpot_ms = corrections.seconds(found.tpot, groups) * 1e3
+    tpot_ms = max(corrections.seconds(found.tpot, groups), least_tpot_s(run)) * 1e3
     ttft_ms = corrections.seconds(found.ttft, groups) * 1e3
     confidence, group = corrections.confidence(run)
     if run.engine != corrections.engine:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 
+from deepseek_planner.prediction import published
 from deepseek_planner.prediction.architecture import Architecture
 from deepseek_planner.prediction.batching import Load, Scheduler
 from deepseek_planner.prediction.formats import STORED_BYTES
 from deepseek_planner.prediction.operations import Sharding
+from deepseek_planner.prediction.published import Harness
 from deepseek_planner.prediction.systems import system
 
 UNMEASURED = float("nan")
@@ -49,6 +51,7 @@ class Run:
     has_concurrency: bool
     is_sound: bool = True
     """Whether the row says on how many accelerators it ran; one that does not is predicted, but not fitted."""
+    harness: Harness = field(default_factory=Harness)
     doubt: str = ""
     """What of the model is not confirmed; a prediction with a doubt is unverified."""
     ttft_ms: float = UNMEASURED
@@ -134,9 +137,8 @@ def parse(row: Mapping[str, str], architecture: Architecture, model: str, *, dou
     if found:
         raise ValueError(found)
     identifier = row.get("id") or ""
-    tensor = max(number(row, "tp", 1.0), 1.0)
-    data = max(number(row, "attn_dp", 1.0), 1.0)
-    ranks = tensor * data
+    tensor, data = max(number(row, "tp", 1.0), 1.0), number(row, "attn_dp", UNMEASURED)
+    ranks = tensor * max(data if isfinite(data) else 1.0, 1.0)
     expert_parallel = max(number(row, "moe_ep", 1.0), 1.0) if architecture.is_sparse else 1.0
     input_tokens, output_tokens = number(row, "isl", UNMEASURED), number(row, "osl", UNMEASURED)
     spread = number(row, "length_spread", UNMEASURED)
@@ -144,6 +146,24 @@ def parse(row: Mapping[str, str], architecture: Architecture, model: str, *, dou
         spread = INFERENCEX_SPREAD if is_inferencex(identifier, input_tokens, output_tokens) else 0.0
     concurrency = number(row, "concurrency", UNMEASURED)
     mean = 1.0 - spread / 2.0
+    facts = system(row.get("system") or "")
+    asked = published.Asked(
+        engine=(row.get("backend") or "vllm").strip().lower(),
+        version=(row.get("measured_engine_version") or "").strip(),
+        architecture=architecture,
+        generation=facts.generation,
+        system=facts.name,
+        precision=precision_of(row),
+        ranks=ranks,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        concurrency=concurrency if concurrency > 0 else DEFAULT_CONCURRENCY,
+        is_inferencex=spread > 0.0,
+    )
+    data = published.data_parallel(asked, data, expert_parallel)
+    tensor = max(ranks / data, 1.0)
+    if data > 1.0:
+        expert_parallel = ranks
     return Run(
         name=identifier,
         model=model,
@@ -170,40 +190,21 @@ def parse(row: Mapping[str, str], architecture: Architecture, model: str, *, dou
         gpus=int(max(number(row, "gpus", ranks), 1.0)) if number(row, "gpus", 0.0) > 0 else int(ranks),
         has_concurrency=concurrency > 0,
         is_sound=number(row, "gpus", ranks) > 0.0,
+        harness=published.harness(asked, data),
         doubt=doubt,
         ttft_ms=number(row, "measured_ttft_ms", UNMEASURED),
         tpot_ms=number(row, "measured_tpot_ms", UNMEASURED),
     )
 
 
-POLLED_FROM = 16.0
-"""Concurrency from which SGLang looks for requests every 30 steps and not 10 on B200, in the scripts that were read:
-SemiAnalysisAI/InferenceX benchmarks/single_node/dsr1_fp4_b200.sh @285b6628 and dsr1_fp8_b200.sh @16ffb658
-(SCHEDULER_RECV_INTERVAL, 2026-11-22). That all runs on Blackwell were made so is inferred: qwen3.5_fp8_b300.sh
-@56324839 always has 10, and no run says which script made it.
-"""
-
-
-def scheduler(run: Run, generation: str, cache_tokens: float) -> Scheduler:
-    """The engine's scheduler, as far as the run and the scripts that were read tell it."""
-    poll = 1.0
-    if run.engine == "sglang" and run.load.spread and generation == "blackwell":
-        poll = 30.0 if run.load.concurrency >= POLLED_FROM else 10.0
+def scheduler(run: Run, cache_tokens: float) -> Scheduler:
+    """The engine's scheduler, as far as the run's harness tells it."""
+    found = run.harness
     return Scheduler(
-        token_budget=token_budget(run), mixes=run.engine != "sglang", poll_steps=poll, cache_tokens=cache_tokens
+        token_budget=found.token_budget,
+        mixes=run.engine != "sglang",
+        poll_steps=found.poll_steps,
+        held_steps=found.held_steps,
+        max_sequences=found.max_sequences,
+        cache_tokens=cache_tokens,
     )
-
-
-def token_budget(run: Run) -> float:
-    """Most tokens per step.
-
-    vLLM: 8192 as in InferenceX's scripts; else the engine's default, widened to one prompt (inferred from TTFT, which
-    shows no second step). TensorRT-LLM: one prompt beside the running sequences, as dsr1_fp4_b200_trt.sh of InferenceX
-    has it (@34bc7c40, whose floor of 8192 the runs do not show). SGLang: 16384 as in most of InferenceX's scripts; one
-    that was read has 32768, another 8192.
-    """
-    if run.engine == "vllm":
-        return 8192.0 if run.load.spread else max(2048.0, run.nominal_input)
-    if run.engine == "trtllm":
-        return run.nominal_input + (run.load.concurrency + 64.0 if run.load.spread else 0.0)
-    return 16384.0

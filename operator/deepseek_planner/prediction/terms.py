@@ -36,6 +36,13 @@ Term = tuple[tuple[str, ...], float]
 PACE = "pace"
 """Factor of everything an engine does: how a model, a release or a setup differs as a whole."""
 
+SPECULATION = "speculation"
+"""Factor of decode steps where drafts are checked: steps take longer and yield more than one token."""
+
+SLOW_PREFILL = "slow_prefill"
+"""Factor of attention of prompts where an engine lacks the kernel for it."""
+PREFILL = "prefill_attention.mixed"
+
 PART_NAMES = tuple(part.name.lower() for part in Part)
 
 
@@ -106,17 +113,21 @@ def terms(run: Run, lookup: CurveLookup = curve_set) -> Terms:
     Raises ValueError when the system or the precision is not known.
     """
     facts = system(run.system)
-    stored = formats(run.architecture, run.precision)
+    stored = formats(run.architecture, run.precision, kv_bytes=run.harness.cache_bytes)
     model = _model(
         run.architecture, run.sharding, stored, facts_name=facts.name, engine=curves_engine(run), lookup=lookup
     )
     tokens = cache_tokens(run.architecture, run.sharding, stored, facts)
     # Where the weights alone are too large, say how fast it would be: the caller is told that it does not fit.
     usable = tokens / run.sharding.data if tokens > run.load.input_tokens else float("inf")
-    mix = batching.mix(_per_rank(run), scheduler(run, facts.generation, usable))
+    mix = batching.mix(_per_rank(run), scheduler(run, usable))
     decode = _step(model, mix.decode, "decode")
     mixed = _step(model, mix.mixed, "mixed")
     burst = _step(model, mix.burst, "mixed")
+    if run.harness.is_slow_prefill:
+        mixed, burst = _slowed(mixed), _slowed(burst)
+    if run.harness.is_speculative:
+        decode = [((SPECULATION, *names), seconds) for names, seconds in decode]
     tpot = _weigh(mix.decode_weight, decode) + _weigh(mix.mixed_weight, mixed)
     steady = 1.0 - mix.burst_share
     wait = _weigh(mix.wait_decode, decode) + _weigh(mix.wait_mixed, mixed)
@@ -154,6 +165,10 @@ def _step(model: StepModel, batch: Batch, kind: str) -> list[Term]:
     found.append(((PACE, f"step.{kind}"), 1.0))
     found.append(((PACE, "sequence"), batch.decodes + batch.prompts))
     return found
+
+
+def _slowed(parts: list[Term]) -> list[Term]:
+    return [((SLOW_PREFILL, *names) if names[-1] == PREFILL else names, seconds) for names, seconds in parts]
 
 
 def _weigh(weight: float, parts: list[Term]) -> list[Term]:

@@ -80,6 +80,20 @@ def test_engine_that_does_not_mix(concurrency, prompt, output, spread, budget):
     assert ttft == pytest.approx(simulated.ttft_s, rel=0.10)
 
 
+@pytest.mark.parametrize(
+    ("concurrency", "prompt", "output", "hold"),
+    [(8, 1024, 1024, 20), (32, 1024, 1024, 20), (128, 1024, 1024, 20), (32, 1024, 8192, 60), (8, 8192, 1024, 60)],
+)
+def test_prompts_held_back_for_company(concurrency, prompt, output, hold):
+    simulated = simulate(
+        concurrency=concurrency, prompt=prompt, output=output, spread=0.2, budget=16384, step_s=mixing, hold=hold
+    )
+    load = Load(concurrency, prompt * 0.9, output * 0.9, 0.2)
+    ttft, tpot = closed(load, Scheduler(16384, held_steps=hold), mixing)
+    assert tpot == pytest.approx(simulated.tpot_s, rel=0.05)
+    assert ttft == pytest.approx(simulated.ttft_s, rel=0.15)
+
+
 def test_cached_prefix_is_not_computed():
     plain = mix(Load(16, 4000, 500), Scheduler(8192))
     cached = mix(Load(16, 4000, 500, cached_tokens=3600), Scheduler(8192))

@@ -40,7 +40,7 @@ def test_fit_explains_data_of_its_own_form():
     fitted = problem.fit(range(len(problem.runs)))
     for at, run in enumerate(problem.runs):
         made = problem.terms[at]
-        assert fitted.seconds(made.tpot, keys(run)) * 1e3 == pytest.approx(run.tpot_ms, rel=0.01)
+        assert fitted.seconds(made.tpot, keys(run)) * 1e3 == pytest.approx(run.tpot_ms, rel=0.015)
         assert fitted.seconds(made.ttft, keys(run)) * 1e3 == pytest.approx(run.ttft_ms, rel=0.06)
 
 

@@ -11,9 +11,11 @@ from deepseek_planner.prediction.runs import is_inferencex, parse, scheduler
 MODEL = "deepseek-ai/DeepSeek-V3"
 
 
+ROW = {"model": MODEL, "system": "b200_sxm", "isl": "1024", "osl": "8192", "tp": "8.0", "concurrency": "16"}
+
+
 def run(**cells):
-    row = {"model": MODEL, "system": "b200_sxm", "isl": "1024", "osl": "8192", "tp": "8.0", "concurrency": "16"}
-    return parse(row | cells, known_architecture(MODEL), MODEL)
+    return parse(ROW | cells, known_architecture(MODEL), MODEL)
 
 
 @pytest.mark.parametrize(
@@ -55,9 +57,52 @@ def test_precision_defaults_to_sixteen_bits():
 
 def test_blackwell_scripts_poll_less_often_under_load():
     busy, idle = run(backend="sglang", concurrency="32"), run(backend="sglang", concurrency="8")
-    assert scheduler(busy, "blackwell", 1e9).poll_steps > scheduler(idle, "blackwell", 1e9).poll_steps > 1
-    assert scheduler(busy, "hopper", 1e9).poll_steps == 1
-    assert not scheduler(busy, "hopper", 1e9).mixes
+    assert scheduler(busy, 1e9).poll_steps > scheduler(idle, 1e9).poll_steps > 1
+    hopper = run(backend="sglang", concurrency="32", system="h200_sxm")
+    assert scheduler(hopper, 1e9).poll_steps == 1
+    assert not scheduler(busy, 1e9).mixes
+    rows = {
+        "backend": "sglang",
+        "system": "b300_sxm",
+        "precision": "fp8",
+        "tp": "4",
+        "measured_engine_version": "0.5.9",
+    }
+    other = known_architecture("Qwen/Qwen3.5-397B-A17B")
+    old = parse({**ROW, **rows}, other, "Qwen/Qwen3.5-397B-A17B")
+    new = parse({**ROW, **rows, "measured_engine_version": "0.5.10.post1"}, other, "Qwen/Qwen3.5-397B-A17B")
+    assert (old.harness.poll_steps, new.harness.poll_steps) == (30, 10)
+
+
+@pytest.mark.parametrize(
+    ("cells", "bytes_per_element"),
+    [
+        ({"precision": ""}, 2.0),
+        ({"precision": "fp4", "backend": "vllm"}, 1.0),
+        ({"precision": "fp8", "backend": "vllm"}, 1.0),
+        ({"precision": "fp8", "backend": "vllm", "system": "h200_sxm"}, 2.0),
+        ({"precision": "fp8", "backend": "sglang", "system": "h200_sxm"}, 2.0),
+        ({"precision": "fp8", "backend": "trtllm", "system": "h200_sxm"}, 1.0),
+    ],
+)
+def test_narrow_weights_keep_a_narrow_cache_where_the_scripts_say_so(cells, bytes_per_element):
+    assert run(**cells).harness.cache_bytes == bytes_per_element
+
+
+def test_attention_in_data_parallel_is_told_by_the_scripts_where_the_row_is_silent():
+    cells = {"backend": "trtllm", "system": "h200_sxm", "precision": "fp8", "attn_dp": "1.0"}
+    few, many = run(**cells, concurrency="32"), run(**cells, concurrency="128")
+    assert (few.sharding.data, many.sharding.data) == (1, 8)
+    assert many.sharding == Sharding(tensor=1, data=8, expert_parallel=8)
+    assert many.harness.held_steps > few.harness.held_steps == 0
+    assert run(**cells | {"attn_dp": ""}, moe_ep="8", isl="4000", osl="1000").sharding.data == 8
+    assert run(**cells | {"backend": "vllm"}, concurrency="128").sharding.data == 1
+
+
+def test_an_image_that_only_drafting_scripts_name_drafts():
+    cells = {"backend": "trtllm", "precision": "fp4"}
+    assert run(**cells, measured_engine_version="1.2.0rc6.post3").harness.is_speculative
+    assert not run(**cells, measured_engine_version="1.2.0rc6.post2").harness.is_speculative
 
 
 @pytest.mark.parametrize(("cells", "words"), [({"isl": "0"}, "isl"), ({"osl": ""}, "osl"), ({"tp": "many"}, "tp")])

@@ -1,0 +1,208 @@
+"""What the scripts behind the published runs set, which the runs themselves do not say.
+
+Read 2026-11-22 in SemiAnalysisAI/InferenceX at the commits named. A run does not name its script: that runs of a model,
+engine and accelerator were made by the script of that name is inferred. Runs of other publishers (all requests alike)
+are taken for defaults.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+
+from deepseek_planner.prediction.architecture import Architecture, Latent
+
+CACHE_8_BITS = 1.0
+CACHE_16_BITS = 2.0
+POLLED_FROM = 16.0
+"""Concurrency from which SGLang looks for requests every 30 steps and not 10 on Blackwell (SCHEDULER_RECV_INTERVAL of
+dsr1_fp4_b200.sh, dsr1_fp8_b200.sh, qwen3.5_{bf16,fp8}_b200.sh @1cb92d21, qwen3.5_{bf16,fp4}_b300.sh @32274d6c,
+@8acbd08b). qwen3.5_fp8_b300.sh @c0f62a2e always has 10, and so has DeepSeek-R1 in 8 bits on four accelerators.
+"""
+BALANCE_STEPS = 60.0
+"""Steps that TensorRT-LLM holds a prompt back until every rank of data-parallel attention has one (timeout_iters of
+dsr1_fp4_b200_trt.sh and dsr1_fp8_h200_trt.sh @1cb92d21).
+"""
+GATHER_STEPS = 20.0
+"""Steps that TensorRT-LLM gathers prompts for (batch_wait_timeout_iters of 70b_fp8_b200_trt_slurm.sh @a267b4bd and
+70b_fp8_h200_trt_slurm.sh @73ef9225, where input and output are 1024 and fewer than eight accelerators work).
+"""
+SPECULATIVE_RELEASE = "1.2.0rc6.post3"
+"""Of TensorRT-LLM: only the scripts with speculative decoding name this image (.github/configs/nvidia-master.yaml
+@1cb92d21, dsr1-fp4-b200-trt-mtp and dsr1-fp8-b200-trt-mtp).
+"""
+FLOOR_RELEASE = (1, 2)
+"""Of TensorRT-LLM: from here on the scripts give a step at least 8192 tokens (dsr1_fp4_b200_trt_slurm.sh @64af5a77,
+2026-01-21)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Harness:
+    """What of an engine's settings shapes a run. The defaults are those of vLLM on a large accelerator."""
+
+    token_budget: float = 8192.0
+    """Most tokens in one step."""
+    poll_steps: float = 1.0
+    """Steps between two looks for new requests."""
+    held_steps: float = 0.0
+    """Steps that a prompt is held back for company."""
+    cache_bytes: float | None = None
+    """Per element of the KV cache; None: what the precision implies."""
+    max_sequences: float = 1024.0
+    is_speculative: bool = False
+    is_slow_prefill: bool = False
+    """Whether prompts attend by a kernel that is no match for the tables' one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The cells of a run that its script is inferred from."""
+
+    engine: str
+    version: str
+    architecture: Architecture
+    generation: str
+    system: str
+    precision: str
+    ranks: float
+    input_tokens: float
+    output_tokens: float
+    concurrency: float
+    is_inferencex: bool
+
+    @property
+    def release(self) -> tuple[int, ...]:
+        """Major, minor and patch of the engine; empty when the run does not say."""
+        digits = "".join(letter if letter.isdigit() else " " for letter in self.version).split()
+        return tuple(int(part) for part in digits[:3])
+
+    @property
+    def is_b300_script(self) -> bool:
+        """Whether SGLang's scripts of B300 made the run: they came with 0.5.10, and B200's served before."""
+        return self.system == "b300_sxm" and self.release >= (0, 5, 10)
+
+    @property
+    def is_latent(self) -> bool:
+        return any(isinstance(group.attention, Latent) for group in self.architecture.groups)
+
+
+def harness(asked: Asked, data: float) -> Harness:
+    """Settings of the run's script; ``data``: ranks of data-parallel attention."""
+    return Harness(
+        token_budget=token_budget(asked),
+        poll_steps=poll_steps(asked),
+        held_steps=held_steps(asked, data),
+        cache_bytes=cache_bytes(asked),
+        max_sequences=max_sequences(asked),
+        is_speculative=is_speculative(asked),
+        is_slow_prefill=is_slow_prefill(asked),
+    )
+
+
+def cache_bytes(asked: Asked) -> float:
+    """Bytes per element of the KV cache.
+
+    Checkpoints and scripts with 8-bit or 4-bit weights keep an 8-bit cache (70b_fp8_h100_slurm.sh @2a205bb3,
+    70b_fp8_b200_docker.sh @bb4c7f93, all of TensorRT-LLM's, most of SGLang's), but for block-scaled experts on Hopper
+    under vLLM (minimaxm2.5_fp8_h200.sh @1cb92d21) and DeepSeek-R1 there under SGLang (dsr1_fp8_h200.sh @1cb92d21).
+    """
+    if asked.precision not in {"fp8", "fp4"}:
+        return CACHE_16_BITS
+    if asked.precision == "fp8" and asked.generation == "hopper":
+        if asked.engine == "vllm" and asked.architecture.is_sparse:
+            return CACHE_16_BITS
+        if asked.engine == "sglang" and asked.is_latent:
+            return CACHE_16_BITS
+    return CACHE_8_BITS
+
+
+def token_budget(asked: Asked) -> float:
+    """Most tokens per step.
+
+    vLLM: 8192, what the scripts of 70b_* ask for and the default on large accelerators; other publishers' runs fit the
+    default of small ones, widened to one prompt (inferred from TTFT, which shows no second step). TensorRT-LLM and
+    SGLang: as their scripts have it.
+    """
+    match asked.engine:
+        case "vllm":
+            return 8192.0 if asked.is_inferencex else max(2048.0, asked.input_tokens)
+        case "trtllm":
+            return _trtllm_budget(asked)
+        case _:
+            return _sglang_budget(asked)
+
+
+def _trtllm_budget(asked: Asked) -> float:
+    if not asked.is_inferencex:
+        return asked.input_tokens
+    budget = asked.input_tokens + asked.concurrency + 64.0
+    return max(budget, 8192.0) if asked.release >= FLOOR_RELEASE else budget
+
+
+def _sglang_budget(asked: Asked) -> float:
+    """16384 or 32768 (CHUNKED_PREFILL_SIZE)."""
+    if not asked.is_inferencex:
+        return 16384.0
+    if asked.is_latent:
+        if asked.precision == "fp8" and asked.ranks <= 4 and asked.generation == "blackwell":
+            return 8192.0
+        return 16384.0 if asked.precision == "fp4" else 32768.0
+    return 16384.0 if asked.precision == "fp8" and (asked.generation == "hopper" or asked.is_b300_script) else 32768.0
+
+
+def poll_steps(asked: Asked) -> float:
+    """Steps between two looks for new requests."""
+    if asked.engine != "sglang" or not asked.is_inferencex or asked.generation != "blackwell":
+        return 1.0
+    often = asked.precision == "fp8" and (asked.ranks <= 4 if asked.is_latent else asked.is_b300_script)
+    return 10.0 if often or asked.concurrency < POLLED_FROM else 30.0
+
+
+def held_steps(asked: Asked, data: float) -> float:
+    """Steps that a prompt is held back for company."""
+    if asked.engine != "trtllm" or not asked.is_inferencex:
+        return 0.0
+    if data > 1.0:
+        return BALANCE_STEPS
+    is_short = asked.input_tokens <= 1024.0 and asked.output_tokens <= 1024.0
+    return GATHER_STEPS if is_short and asked.ranks < 8 and not asked.architecture.is_sparse else 0.0
+
+
+def max_sequences(asked: Asked) -> float:
+    """Sequences that run at once.
+
+    Inferred from the runs: in TensorRT-LLM's of Llama-3.1-8B that are not InferenceX's, TTFT exceeds that of the
+    others by the time of one whole answer over the concurrency, so one request of each round waits for a slot.
+    """
+    is_short = asked.engine == "trtllm" and not asked.is_inferencex and asked.architecture.hidden == 4096
+    return max(asked.concurrency - 1.0, 1.0) if is_short else 1024.0
+
+
+def is_speculative(asked: Asked) -> bool:
+    """Whether only scripts with speculative decoding name the run's image."""
+    return asked.engine == "trtllm" and asked.version == SPECULATIVE_RELEASE and asked.is_latent
+
+
+def is_slow_prefill(asked: Asked) -> bool:
+    """Inferred from the runs: DeepSeek-R1 in 8 bits on B300 under SGLang 0.5.10 takes seconds for prompts of 8192 and
+    the usual time for prompts of 1024, so what grows with the square of the prompt is slow.
+    """
+    return asked.engine == "sglang" and asked.is_latent and asked.precision == "fp8" and asked.is_b300_script
+
+
+def data_parallel(asked: Asked, stated: float, expert_parallel: float) -> float:
+    """Ranks of data-parallel attention. TensorRT-LLM's older rows of DeepSeek-R1 leave it out.
+
+    Where the scripts set it: above a concurrency (`If CONC > 64, then DP_ATTN=true`, above 32 with 8192 tokens in;
+    nvidia-master.yaml @1cb92d21 for H200, dsr1_fp4_b200_trt_slurm.sh @d22bf9ca for B200, from 256 on).
+    """
+    if asked.engine != "trtllm" or not asked.is_latent or stated > 1.0:
+        return max(stated, 1.0) if isfinite(stated) else 1.0
+    if not isfinite(stated) and expert_parallel >= asked.ranks > 1.0:
+        return asked.ranks
+    if not asked.is_inferencex:
+        return 1.0
+    if asked.input_tokens > asked.output_tokens:
+        return asked.ranks if asked.concurrency > 32.0 else 1.0
+    few = 64.0 if asked.generation == "hopper" else 255.0
+    return asked.ranks if asked.concurrency > few else 1.0
