@@ -8,10 +8,20 @@ import pytest
 from deepseek_planner.demand import Measured
 from deepseek_planner.digest import canonical_json
 from deepseek_planner.hardware import CapacityType, InterNode
-from deepseek_planner.plan import Constraints, DeploymentPlan, EngineGroup, Fleet, Policy, RejectionReason
+from deepseek_planner.plan import (
+    Constraints,
+    DeploymentKey,
+    DeploymentPlan,
+    EngineGroup,
+    Fleet,
+    Policy,
+    RejectionReason,
+    Routing,
+)
 from deepseek_planner.search import plan
-from deepseek_planner.units import micro_usd
+from deepseek_planner.units import MicroUsd, micro_usd
 from support.planning import CATALOG, demand, deployment, lengths, objectives, offering, planned, snapshot
+from support.worlds import small_world
 
 SPOT, ON_DEMAND = CapacityType.SPOT, CapacityType.ON_DEMAND
 H200 = offering("h200", "63.296")
@@ -374,10 +384,101 @@ def test_what_stays_as_it_is_keeps_its_accelerators(why: str) -> None:
         "unreadable": (comes,),
         "infeasible": (replace(stays, objectives=replace(rich, max_usd_per_hour=micro_usd(1))), comes),
     }[why]
-    world = snapshot(*known, offerings=(pool,))
-    free = plan(world, CATALOG, Policy()).deployments[comes.key]
-    held = plan(replace(world, fleet=fleet), CATALOG, Policy()).deployments[comes.key]
+    cluster = snapshot(*known, offerings=(pool,))
+    free = plan(cluster, CATALOG, Policy()).deployments[comes.key]
+    held = plan(replace(cluster, fleet=fleet), CATALOG, Policy()).deployments[comes.key]
 
     assert free.is_feasible
     assert not held.is_feasible
     assert RejectionReason.NOT_ENOUGH_NODES in reasons(held)
+
+
+def test_the_clusters_budget_is_kept_and_who_gets_less_is_told_why() -> None:
+    pool = offering("h100", "23.6", max_nodes=8)
+    busy = demand(6000, 12000)
+    first = deployment(SMALL, "first", demand=busy, objectives=objectives(per_hour="400", priority=5))
+    second = deployment(SMALL, "second", demand=busy, objectives=objectives(per_hour="400"))
+    free = plan(snapshot(first, second, offerings=(pool,)), CATALOG, Policy()).deployments
+    limit = MicroUsd(free[first.key].usd_per_hour * 3 // 2)
+    kept = plan(snapshot(first, second, offerings=(pool,)), CATALOG, Policy(max_usd_per_hour=limit)).deployments
+
+    assert sum(item.usd_per_hour for item in free.values()) > limit >= sum(item.usd_per_hour for item in kept.values())
+    assert kept[first.key].placements == free[first.key].placements
+    short = kept[second.key].shortage
+    assert short is not None
+    assert (short.short_of, short.lost_to) == ("budget", (first.key,))
+    assert 0 <= short.served_percent < 100
+    assert RejectionReason.CLUSTER_BUDGET in reasons(kept[second.key])
+    assert "the whole cluster" in kept[second.key].smallest_change
+    assert "team-a/first" in kept[second.key].smallest_change
+
+
+def test_who_is_short_of_nodes_is_served_in_part() -> None:
+    pool = offering("h100", "23.6", max_nodes=1)
+    whole = deployment(SMALL, demand=demand(6000, 12000), objectives=objectives(per_hour="400"))
+    gpus = sum(item.replicas * item.shape.accelerators for item in planned(whole, pool).placements)
+    assert 4 < gpus <= 8
+    first = replace(whole, key=DeploymentKey("team-a", "first"), objectives=objectives(per_hour="400", priority=1))
+    result = plan(snapshot(first, whole, offerings=(pool,)), CATALOG, Policy()).deployments
+
+    assert result[first.key].shortage is None
+    short = result[whole.key].shortage
+    assert short is not None
+    assert (short.short_of, short.lost_to) == ("h100", (first.key,))
+    assert (short.served_percent > 0) == result[whole.key].is_feasible
+    held = sum(item.replicas * item.shape.accelerators for each in result.values() for item in each.placements)
+    assert held <= 8
+
+
+def test_spot_that_may_all_go_at_once_is_covered_by_nodes_that_stay() -> None:
+    """One zone of spot is dry for 3 % of the time: 99 % asks for cover, 90 % does not."""
+    shaky = offering("h100", "8", "spot", capacity_type=SPOT, interruptions_per_node_day=0.4, startup_s=240)
+    firm = offering("h100", "23.6", "firm")
+
+    def asked(availability: float) -> DeploymentPlan:
+        wants = replace(objectives(per_hour="1000"), availability_percent=availability)
+        return planned(deployment(SMALL, demand=demand(3000, 20000), objectives=wants), shaky, firm)
+
+    bold, careful = asked(90.0), asked(99.0)
+
+    assert {item.capacity_type for item in bold.placements} == {SPOT}
+    assert ON_DEMAND in {item.capacity_type for item in careful.placements}
+    for result, percent in ((bold, 90.0), (careful, 99.0)):
+        assert result.availability_percent is not None
+        assert result.availability_percent >= percent
+        assert result.expected_usd_per_hour is not None
+        assert result.expected_usd_per_hour >= result.usd_per_hour
+    refused = planned(
+        deployment(SMALL, objectives=replace(objectives(per_hour="1000"), availability_percent=99.9)), shaky
+    )
+    assert RejectionReason.SPOT_RISK in reasons(refused)
+
+
+def test_reserved_capacity_comes_first_and_is_counted_in_full() -> None:
+    reserved = offering("h100", "23.6", "ours", capacity_type=CapacityType.RESERVED)
+    result = planned(deployment(SMALL), reserved, offering("h100", "10", "theirs"))
+
+    assert {item.pool for item in result.placements} == {"ours"}
+    assert result.expected_usd_per_hour == result.usd_per_hour == sum(item.usd_per_hour for item in result.placements)
+
+
+def test_by_length_each_placement_says_which_prompts_it_gets_and_carries_them() -> None:
+    clusters = [small_world(seed, CATALOG) for seed in (1, 10, 11)]
+    by_length = [plan(cluster, CATALOG, Policy(routing=Routing.BY_LENGTH)) for cluster in clusters]
+    plans = [item for found in by_length for item in found.deployments.values()]
+    mixed = [item for item in plans if len({placed.shape for placed in item.placements}) > 1]
+
+    assert mixed
+    for result in mixed:
+        assert result.prediction is not None
+        assert result.prediction.capacity_requests_per_min >= result.planned_requests_per_min * 0.999
+        reaches = sorted(item.input_tokens for item in result.placements if item.input_tokens is not None)
+        assert len(reaches) == len(result.placements)
+        # Together they take prompts of every length.
+        assert reaches[0][0] == 0
+        assert all(start <= max(end for _, end in reaches[:index]) for index, (start, _) in enumerate(reaches) if index)
+        for item in result.placements:
+            assert item.prediction is not None
+            assert item.prediction.utilization_percent <= 100.1
+    even = [item for cluster in clusters for item in plan(cluster, CATALOG, Policy()).deployments.values()]
+    assert all(item.input_tokens is None for result in even for item in result.placements)
