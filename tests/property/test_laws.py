@@ -7,7 +7,7 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from deepseek_planner.demand import AccuracyClass, LatencyTarget, Objectives
@@ -22,7 +22,7 @@ from support.planning import CATALOG
 from support.worlds import small_world, world
 
 QUICK = settings(
-    max_examples=20,
+    max_examples=12,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],  # a smaller seed is not a smaller world
     suppress_health_check=[HealthCheck.too_slow],
@@ -56,6 +56,7 @@ def is_served(found: Plan) -> bool:
 
 
 @QUICK
+@example(seed=0, routing=Routing.BY_LENGTH)  # offers with loads by class beside offers without
 @given(seed=seeds, routing=routings)
 def test_a_plan_is_feasible_by_rules_that_know_nothing_of_the_search(seed: int, routing: Routing) -> None:
     for snapshot in (cluster(seed), small_world(seed, CATALOG)):

@@ -88,8 +88,8 @@ def _deployment(
     snapshot: Snapshot, deployment: DeploymentInput, planned: DeploymentPlan, catalog: Catalog, policy: Policy
 ) -> Iterator[str]:
     if not planned.placements:
-        if not planned.smallest_change:
-            yield "infeasible, and no word on what would change that"
+        if not planned.smallest_change and planned.shortage is None:
+            yield "nothing, and no word on what would change that"
         return
     offerings = {offering.pool: offering for offering in snapshot.offerings}
     for item in planned.placements:

@@ -161,7 +161,9 @@ def _beats(one: Item, other: Item, ask: Ask) -> bool:
 
 
 def _is_exact(item: Item, ask: Ask) -> bool:
-    """Whether the classes' loads say as much of the whole mix as the capacity does."""
+    """Whether the classes' loads say as much of the whole mix as the capacity does; without loads they say nothing."""
+    if not item.loads:
+        return False
     total = sum(rate * load for rate, load in zip(ask.class_rates_per_s, item.loads, strict=True) if rate > 0)
     return total * item.offer.capacity_per_s <= ask.requests_per_s * (1 + TOLERANCE)
 
