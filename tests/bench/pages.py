@@ -92,7 +92,10 @@ knowledge. This planner routes by prompt.
 
 Both plans are then checked by the same predictions: each type of GPU is planned again for the mix of requests that it
 is given. Where its number does not keep the target, the plan **misses**, and what it would have to cost is beside it.
-One type alone, and the mix behind a router that does not look at lengths, are planned by this planner.
+One type alone, and the mix behind a router that does not look at lengths (*even*), are planned by this planner.
+
+A plan of this planner can miss, too: a resource states the lengths of prompts and of answers apart, so the planner
+takes them to be independent. In the mixed requests long prompts have longer answers, and the check knows.
 """
 
 GPUS = """
@@ -252,7 +255,7 @@ def _summary(melange: Mapping[str, Sequence[Row]]) -> Iterator[str]:
     """Per workload and target: what is saved, and how Melange's plans fare."""
     yield (
         "| prices | requests | target | saved against the best type | the worst type | the paper saved "
-        "| Melange's cost, ours is 1 | its plans that hold | so that all hold | by prompt | ours that hold |"
+        "| Melange's cost, ours is 1 | so that both hold | by prompt | its plans that hold | ours that hold |"
     )
     yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for prices, rows in melange.items():
@@ -271,9 +274,9 @@ def _summary_line(prices: str, workload: str, target_s: float, rows: Sequence[Ro
         f"{_range([_saved(row, max(_alone(row))) for row in rows], '{:.0f}')} %",
         PUBLISHED[workload, target_s] + " %" if prices == "paper" else "",
         _range(_ratios(rows, melange)),
-        _held(melange),
         _range(_ratios(rows, melange, needed=True)),
         _range(_ratios(rows, [row.by_input for row in rows], needed=True)),
+        _held(melange),
         _held([row.ours for row in rows]),
     )
     return f"| {' | '.join(cells)} |"
@@ -295,8 +298,9 @@ def _ratios(rows: Sequence[Row], fleets: Sequence[Fleet | None], *, needed: bool
         if fleet is None or row.ours is None:
             continue
         usd = fleet.needed_usd_per_hour if needed else fleet.usd_per_hour
-        if usd is not None:
-            ratios.append(usd / row.ours.usd_per_hour)
+        ours = row.ours.needed_usd_per_hour if needed else row.ours.usd_per_hour
+        if usd is not None and ours is not None:
+            ratios.append(usd / ours)
     return ratios
 
 
@@ -332,13 +336,13 @@ def _all_rows(rows: Sequence[Row]) -> Iterator[str]:
     yield "Every case at the paper's prices, in dollars per hour:"
     yield ""
     names = " | ".join(f"only {short}" for short in SHORT_NAMES.values())
-    yield f"| requests | target | per s | ours | | even | Melange | | | by prompt | {names} |"
-    yield "|" + "---|" * (10 + len(SHORT_NAMES))
+    yield f"| requests | target | per s | ours | | | even | Melange | | | by prompt | {names} |"
+    yield "|" + "---|" * (11 + len(SHORT_NAMES))
     for row in rows:
         alone = " | ".join(_usd(row.alone[name]) for name in PAPER_PRICES)
         yield (
             f"| {row.workload} | {row.target_s * 1e3:.0f} ms | {row.rate_per_s:g} | {_fleet(row.ours)} "
-            f"| {_usd(row.even)} | {_fleet(row.melange)} | {_verdict(row.melange)} "
+            f"| {_verdict(row.ours)} | {_usd(row.even)} | {_fleet(row.melange)} | {_verdict(row.melange)} "
             f"| {_usd(row.by_input.usd_per_hour if row.by_input else None)}"
             f"{'' if row.by_input is None or row.by_input.holds else ' ' + _verdict(row.by_input)} | {alone} |"
         )
