@@ -16,7 +16,7 @@ from deepseek_planner.forecast import MEASURED
 from deepseek_planner.hardware import Offering
 from deepseek_planner.legal import Wiring
 from deepseek_planner.models import ModelSpec
-from deepseek_planner.options import Gate, Option, weigh
+from deepseek_planner.options import Gate, Option, Refusal, weigh
 from deepseek_planner.plan import DeploymentInput, Rejection, Routing, Shape
 from deepseek_planner.units import MicroUsd
 
@@ -58,57 +58,75 @@ def find(world: World, deployment: DeploymentInput) -> Outcome:
     rate, source = eligibility.planned_rate(world.offerings, deployment, world.market.policy)
     asked = request(deployment, world.catalog, is_measured=source == MEASURED)
     usable, rejections = eligibility.usable(world.offerings, deployment)
-    tried = eligibility.tried(world.market.snapshot, deployment, world.market.policy)
+    measured = deployment.measured if source == MEASURED else None
+    kinds = classes(deployment.demand, measured) if world.market.policy.routing is Routing.BY_LENGTH else ()
     by_wiring: dict[Wiring, list[Offering]] = {}
     for offering in usable:
         wiring = Wiring(offering.accelerator, offering.gpus_per_node, offering.intra_node, offering.inter_node)
         by_wiring.setdefault(wiring, []).append(offering)
-    measured = deployment.measured if source == MEASURED else None
-    kinds = classes(deployment.demand, measured) if world.market.policy.routing is Routing.BY_LENGTH else ()
-    feasible: list[Fleet] = []
-    choices: list[tuple[Option, tuple[Offering, ...]]] = []
-    weighed: list[Weighed] = []
-    models = {each.variant: each.model for each in (asked, *asked.variants)}
     places = [
         (wiring, _gate(deployment, [item for item in usable if item.accelerator == wiring.accelerator]))
         for wiring in by_wiring
     ]
-    outcomes_by_place = weigh(
-        asked, places, world.catalog, multi_node=world.market.snapshot.multi_node, known={}, classes=kinds
-    )
-    for offerings, (found, refused) in zip(by_wiring.values(), outcomes_by_place, strict=True):
-        priced = [(_priced(item, shape, offerings), shape) for item, shape in refused]
-        rejections += [item for item, _ in priced]
+    multi_node = world.market.snapshot.multi_node
+    menus = weigh(asked, places, world.catalog, multi_node=multi_node, known={}, classes=kinds)
+    ledger = _Ledger(world, asked, rate, rejections)
+    for offerings, (found, refused) in zip(by_wiring.values(), menus, strict=True):
+        ledger.refuse(refused, offerings)
         for option in found:
-            startable, given_up = eligibility.startable(offerings, option.shape, tried, option.model)
-            rejections += [_priced(item, option.shape, offerings) for item in given_up]
-            if not startable:
-                continue
-            choices.append((option, tuple(startable)))
-            outcomes = list(fleets(world.market, asked, option, startable, rate))
-            works = [item for item in outcomes if isinstance(item, Fleet)]
-            refused_here = [replace(item, name=option.name) for item in outcomes if isinstance(item, Rejection)]
-            refusals = [_priced(item, option.shape, offerings) for item in refused_here]
-            feasible += works
-            rejections += refusals
-            if world.explains:
-                model = models[option.model]
-                weighed.append(_weighed(world, model, option, offerings, rate, works=works, refusals=refusals))
-        if world.explains:
-            named = [(models[item.name.rpartition("/")[0]], shape, item) for item, shape in priced if shape is not None]
-            weighed += [Weighed(model, shape, (), None, item) for model, shape, item in named]
-    ordered = sorted(feasible, key=lambda fleet: fleet.order)
+            ledger.weigh(option, offerings)
     return Outcome(
         deployment=deployment,
         asked=asked,
         requests_per_min=rate,
         source=source,
-        choices=tuple(choices),
+        choices=tuple(ledger.choices),
         classes=kinds,
-        fleets=tuple(ordered),
-        rejections=tuple(distinct(rejections)),
-        weighed=tuple(weighed),
+        fleets=tuple(sorted(ledger.fleets, key=lambda fleet: fleet.order)),
+        rejections=tuple(distinct(ledger.rejections)),
+        weighed=tuple(ledger.weighed),
     )
+
+
+class _Ledger:
+    """What has been found for one deployment so far."""
+
+    def __init__(self, world: World, asked: Request, rate: float, rejections: list[Rejection]) -> None:
+        self._world, self._asked, self._rate = world, asked, rate
+        self._models = {each.variant: each.model for each in (asked, *asked.variants)}
+        self._tried = eligibility.tried(world.market.snapshot, asked.deployment, world.market.policy)
+        self.rejections = rejections
+        self.choices: list[tuple[Option, tuple[Offering, ...]]] = []
+        self.fleets: list[Fleet] = []
+        self.weighed: list[Weighed] = []
+
+    def refuse(self, refused: Iterable[Refusal], offerings: list[Offering]) -> None:
+        """Shapes that do not serve there."""
+        for refusal, shape in refused:
+            item = _priced(refusal, shape, offerings)
+            self.rejections.append(item)
+            if self._world.explains and shape is not None:
+                model = self._models[item.name.rpartition("/")[0]]
+                self.weighed.append(Weighed(model, shape, (), None, item))
+
+    def weigh(self, option: Option, offerings: list[Offering]) -> None:
+        """An option, on all of the offerings where engines of it may be started."""
+        startable, given_up = eligibility.startable(offerings, option.shape, self._tried, option.model)
+        self.rejections += [_priced(item, option.shape, offerings) for item in given_up]
+        if not startable:
+            return
+        self.choices.append((option, tuple(startable)))
+        outcomes = list(fleets(self._world.market, self._asked, option, startable, self._rate))
+        works = [item for item in outcomes if isinstance(item, Fleet)]
+        refused = [replace(item, name=option.name) for item in outcomes if isinstance(item, Rejection)]
+        refusals = [_priced(item, option.shape, offerings) for item in refused]
+        self.fleets += works
+        self.rejections += refusals
+        if self._world.explains:
+            model = self._models[option.model]
+            self.weighed.append(
+                _weighed(self._world, model, option, offerings, self._rate, works=works, refusals=refusals)
+            )
 
 
 def _weighed(
