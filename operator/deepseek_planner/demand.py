@@ -106,7 +106,7 @@ class Objectives:
     max_usd_per_hour: MicroUsd
     max_usd_per_million_tokens: MicroUsd | None
     priority: int = 0
-    availability_percent: float = 99.0
+    availability_percent: float = 95.0
     """Chance, at a random moment, that the capacity left by lost spot nodes carries the planned rate."""
 
 

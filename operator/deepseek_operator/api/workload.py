@@ -185,7 +185,7 @@ class Objectives(Resource):
         default=0, description="Who gets less first when capacity is short: the lowest."
     )
     availability_percent: Availability = Field(
-        default="99",
+        default="95",
         description="Chance that, at a random moment, the engines that lost spot nodes leave carry the planned load: "
         "what decides how many spare ones run, and how many of them on demand.",
     )
