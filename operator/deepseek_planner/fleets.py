@@ -178,7 +178,7 @@ def _reached(market: Market, fleet: Fleet, rate: float) -> float:
 
 
 def _too_risky(fleet: Fleet, reached: float, asked: float) -> Rejection:
-    what = f"{fleet.replicas} x {fleet.option.shape.name} {fleet.capacity_type}"
+    what = f"{fleet.replicas} x {fleet.option.shape.name} {fleet.capacity_type} = ${format_usd(fleet.usd_per_hour)}/h"
     return Rejection(
         fleet.option.shape.name,
         RejectionReason.SPOT_RISK,

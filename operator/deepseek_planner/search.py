@@ -166,9 +166,11 @@ class Cluster:
     def _with_fleet(self, planned: DeploymentPlan, outcome: Outcome, fleet: Mix, left: Supply | None) -> DeploymentPlan:
         market = self._world.market
         placements = mixing.placements(fleet)
+        crowded_out = _crowded_out(outcome.fleets, fleet, left)
         return replace(
             planned,
             placements=placements,
+            rejections=tuple(distinct([*planned.rejections, *crowded_out])),
             usd_per_hour=fleet.usd_per_hour,
             usd_per_million_tokens=per_million_tokens(
                 outcome.asked, fleet.usd_per_hour, served_requests_per_min(outcome.deployment)
@@ -266,6 +268,26 @@ def _alternatives(fleets: Iterable[Fleet], chosen: Mix, left: Supply | None) -> 
             usd_per_hour=fleet.usd_per_hour,
             usd_per_million_tokens=fleet.usd_per_million_tokens,
             accelerator=fleet.option.shape.accelerator,
+        )
+
+
+def _crowded_out(fleets: Iterable[Fleet], chosen: Mix, left: Supply | None) -> Iterator[Rejection]:
+    """The best of each accelerator that would serve but for what other deployments hold."""
+    seen: set[str] = set()
+    for fleet in fleets:
+        accelerator = fleet.option.shape.accelerator
+        if accelerator in seen or _has_room(fleet, chosen, left):
+            continue
+        seen.add(accelerator)
+        dollars = format_usd(fleet.usd_per_hour)
+        yield Rejection(
+            fleet.option.name,
+            RejectionReason.NOT_ENOUGH_NODES,
+            f"{fleet.replicas} of them would serve for ${dollars}/h, and other deployments hold the room",
+            fleet.replicas,
+            unit="replicas",
+            accelerator=accelerator,
+            usd_per_hour=fleet.usd_per_hour,
         )
 
 

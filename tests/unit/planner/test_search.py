@@ -7,6 +7,7 @@ import pytest
 
 from deepseek_planner.demand import Measured
 from deepseek_planner.digest import canonical_json
+from deepseek_planner.explain import summary
 from deepseek_planner.hardware import CapacityType, InterNode
 from deepseek_planner.plan import (
     Constraints,
@@ -300,6 +301,18 @@ def test_deployments_share_pools_by_priority_then_name() -> None:
     held = [sum(item.replicas * item.shape.accelerators for item in plans[key].placements) for key in sorted(plans)]
     assert sum(held) <= 8
     assert held[1] == sum(item.replicas * item.shape.accelerators for item in planned(second, one_node).placements)
+
+
+def test_what_others_hold_is_the_reason_where_nothing_else_is() -> None:
+    small, roomy = offering("h100", "23.6", max_nodes=1), offering("h200", "63.296", max_nodes=4)
+    big = deployment(name="big", demand=demand(30, 60), objectives=objectives(priority=5, tpot_s=0.1, ttft_s=3.0))
+    other = deployment("deepseek-v2-lite", name="other", demand=demand(30, 60))
+    plans = plan(snapshot(big, other, offerings=(small, roomy)), CATALOG, Policy()).deployments
+
+    assert {item.shape.accelerator for item in plans[big.key].placements} == {"h100"}
+    refused = next(item for item in summary(plans[other.key]) if item.accelerator == "h100")
+    assert refused.reason is RejectionReason.NOT_ENOUGH_NODES
+    assert "other deployments hold the room" in refused.message
 
 
 def test_two_deployments_never_hold_more_than_there_is() -> None:
