@@ -12,13 +12,11 @@ from hypothesis import strategies as st
 
 from deepseek_planner.demand import AccuracyClass, LatencyTarget, Objectives
 from deepseek_planner.digest import canonical_json
-from deepseek_planner.hardware import CapacityType
 from deepseek_planner.plan import DeploymentPlan, EngineGroup, Fleet, Placement, Plan, Policy, Routing, Snapshot
-from deepseek_planner.risk import RESERVED_DIVISOR
 from deepseek_planner.search import plan
 from deepseek_planner.units import MicroUsd
 from support.feasibility import problems
-from support.planning import CATALOG
+from support.planning import CATALOG, weighed_usd
 from support.worlds import small_world, world
 
 QUICK = settings(
@@ -196,14 +194,7 @@ def priced(snapshot: Snapshot, index: int, percent: int) -> Snapshot:
 
 
 def expected_cost(found: Plan) -> float:
-    """What the search minimises: with what interruptions lose, and next to nothing for what is paid anyway."""
-    total = 0.0
-    for item in found.deployments.values():
-        total += item.usd_per_hour if item.expected_usd_per_hour is None else item.expected_usd_per_hour
-        for placed in item.placements:
-            if placed.capacity_type is CapacityType.RESERVED:
-                total -= placed.usd_per_hour * (1 - 1 / RESERVED_DIVISOR)
-    return total
+    return sum(weighed_usd(item) for item in found.deployments.values())
 
 
 def slack(*plans: Plan) -> float:

@@ -23,6 +23,7 @@ from deepseek_planner.plan import (
     Policy,
     Snapshot,
 )
+from deepseek_planner.risk import RESERVED_DIVISOR
 from deepseek_planner.search import plan
 from deepseek_planner.units import micro_usd
 
@@ -86,6 +87,13 @@ def offering(accelerator: str, usd: str | None, pool: str = "", **changed: Any) 
 
 def snapshot(*deployments: DeploymentInput, offerings: tuple[Offering, ...], multi_node: bool = False) -> Snapshot:
     return Snapshot(now=NOW, deployments=deployments, offerings=offerings, multi_node=multi_node)
+
+
+def weighed_usd(found: DeploymentPlan) -> float:
+    """What the search minimises: with what interruptions lose, and next to nothing for what is paid anyway."""
+    total = float(found.usd_per_hour if found.expected_usd_per_hour is None else found.expected_usd_per_hour)
+    reserved = sum(item.usd_per_hour for item in found.placements if item.capacity_type is CapacityType.RESERVED)
+    return total - reserved * (1 - 1 / RESERVED_DIVISOR)
 
 
 def planned(asked: DeploymentInput, *offerings: Offering, multi_node: bool = False) -> DeploymentPlan:
