@@ -10,7 +10,7 @@ from bench.exactness import Exactness
 from bench.melange_compare import Fleet, Row
 from bench.melange_setting import PAPER_PRICES, WORKLOADS
 from bench.plots import Panel, plot
-from bench.scale import LIMIT_GAP_PERCENT, LIMIT_S, Scale
+from bench.scale import GOAL_SIZE, LIMIT_GAP_PERCENT, LIMIT_S, Scale
 from bench.speed import COLD_LIMIT_S, WARM_LIMIT_S, Speed
 
 SHORT_NAMES = {"l4": "L4", "a10g": "A10G", "a100-80gb": "A100", "h100": "H100"}
@@ -56,11 +56,14 @@ CLUSTER = """
 
 Random deployments with lengths, rates and targets of their own on random pools of the shipped list's instances
 (`tests/support/worlds.py`), planned together. *Alone* is the peer: planning the deployments one by one, each as if
-the whole cluster were its own. The gap is proven: no plan that serves as much costs so much less. Memory is the
-process's resident set: before planning, at its peak, and what planning once more adds for good.
+the whole cluster were its own. The goal for the third row is ten seconds and a gap of one percent. *Processor* is the
+time of one thread, *clock* what passed while other processes ran on the machine, too. The gap is proven: no plan that
+serves as much costs so much less. Who is neither served whole nor *gets less* cannot be served by such a cluster within
+its own limits. Where nearly everybody gets less, the search stops at its limit of steps, far from a proof. Memory is
+the process's resident set: before planning, at its peak, and what planning once more adds for good.
 
-| deployments | nodes | accelerators | time | alone | ratio | gap | served whole | in part | before | peak | adds |
-|---|---|---|---|---|---|---|---|---|---|---|---|"""
+| deployments | nodes | GPUs | processor | clock | alone | ratio | gap | served whole | gets less | before | peak | adds |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
 
 EXACT = """
 ![Time and memory of a plan](benchmarks-scale.svg)
@@ -131,6 +134,8 @@ def missed(found: Found) -> list[str]:
     if found.speed.warm_s > WARM_LIMIT_S:
         lines.append(f"a plan takes {found.speed.warm_s * 1e3:.0f} ms, {WARM_LIMIT_S * 1e3:.0f} wanted")
     for item in found.scales:
+        if (item.deployments, item.nodes) != GOAL_SIZE:
+            continue
         if item.cpu_s > LIMIT_S:
             lines.append(f"{item.deployments} deployments on {item.nodes} nodes take {item.cpu_s:.1f} s")
         if item.gap_percent > LIMIT_GAP_PERCENT:
@@ -230,15 +235,16 @@ def _scale(item: Scale) -> str:
         str(item.deployments),
         str(item.nodes),
         str(item.accelerators),
-        f"{item.wall_s:.2f} s ({item.cpu_s:.2f} s of processor)",
+        f"{item.cpu_s:.2f} s",
+        f"{item.wall_s:.2f} s",
         f"{item.alone_s:.2f} s",
-        f"{item.wall_s / item.alone_s:.2f}",
+        f"{item.cpu_s / item.alone_s:.2f}",
         f"{item.gap_percent:.2f} %",
         str(item.served),
         str(item.short),
         f"{item.start_mib:.0f} MiB",
         f"{item.peak_mib:.0f} MiB",
-        f"{item.kept_mib:.1f} MiB",
+        "" if item.kept_mib is None else f"{item.kept_mib:.1f} MiB",
     )
     return f"| {' | '.join(cells)} |"
 
