@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from deepseek_operator import events, observe, render
+from deepseek_operator import collector, events, observe, render
 from deepseek_operator.act import Scene, act
 from deepseek_operator.actual import actual
 from deepseek_operator.errors import LeaseLostError, OperatorError, UnreachableError
@@ -121,6 +121,11 @@ async def cycle(
 
 def _plan(snapshot: Snapshot, catalog: Catalog, policy: Policy) -> tuple[Plan, dict[DeploymentKey, Refusal]]:
     """The plan of all deployments; when it fails, of all but those that make it fail even alone."""
+    with collector.paused():
+        return _planned(snapshot, catalog, policy)
+
+
+def _planned(snapshot: Snapshot, catalog: Catalog, policy: Policy) -> tuple[Plan, dict[DeploymentKey, Refusal]]:
     try:
         return search.plan(snapshot, catalog, policy), {}
     except Exception:

@@ -64,6 +64,7 @@ def measure(deployments: int, nodes: int) -> Scale:
 
 def here(deployments: int, nodes: int) -> Scale:
     """A cluster of that size, in this process."""
+    from deepseek_operator import collector
     from deepseek_planner.plan import Policy
     from deepseek_planner.search import plan
     from support.planning import CATALOG
@@ -72,19 +73,22 @@ def here(deployments: int, nodes: int) -> Scale:
     snapshot = world(SEED, CATALOG, deployments=deployments, nodes=nodes)
     gc.collect()
     start_mib, wall, cpu = _resident_mib(), time.perf_counter(), time.process_time()
-    found = plan(snapshot, CATALOG, Policy())
+    with collector.paused():  # as the loop plans
+        found = plan(snapshot, CATALOG, Policy())
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB
     plans = list(found.deployments.values())
     kept = None
     if deployments <= MOST_AGAIN:
         once = _resident_mib()
-        found = plan(snapshot, CATALOG, Policy())
+        with collector.paused():
+            found = plan(snapshot, CATALOG, Policy())
         kept = _resident_mib() - once
     sample = snapshot.deployments[:: max(1, deployments // ALONE)]
     alone = time.process_time()
     for item in sample:
-        plan(replace(snapshot, deployments=(item,)), CATALOG, Policy())
+        with collector.paused():
+            plan(replace(snapshot, deployments=(item,)), CATALOG, Policy())
     alone = (time.process_time() - alone) * deployments / len(sample)
     return Scale(
         deployments=deployments,

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from deepseek_operator import collector
 from deepseek_planner.digest import canonical_json
 from deepseek_planner.plan import Policy
 from deepseek_planner.search import plan
@@ -68,7 +69,8 @@ def measure(runs: int) -> Speed:
     times = []
     for _ in range(runs):
         start = time.perf_counter()
-        found = plan(world, CATALOG, Policy())
+        with collector.paused():  # as the command plans
+            found = plan(world, CATALOG, Policy())
         times.append(time.perf_counter() - start)
     answer = next(iter(found.deployments.values()))
     start = time.perf_counter()
@@ -87,9 +89,11 @@ def measure(runs: int) -> Speed:
 
 def cold(command: list[str]) -> Cost:
     """One run in a new process; raises CalledProcessError when it fails."""
+    # Byte code is written, whatever is set here: an installed command has its own.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPATH"] = f"{ROOT / 'operator'}:{ROOT / 'runtime'}"
     used, start = _children_cpu_s(), time.perf_counter()
-    path = f"{ROOT / 'operator'}:{ROOT / 'runtime'}"
-    subprocess.run(command, check=True, capture_output=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": path})
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT, env=environment)
     return Cost(time.perf_counter() - start, _children_cpu_s() - used)
 
 
