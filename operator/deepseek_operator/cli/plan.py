@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import gc
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,14 +69,28 @@ def run(args: argparse.Namespace, now: datetime | None = None) -> int:
     """Plan and print; returns the exit code. ``now`` (default: the clock's) dates prices."""
     from datetime import UTC, datetime  # noqa: PLC0415
 
-    from deepseek_planner.errors import InputError  # noqa: PLC0415
+    # numpy's linear algebra would start a thread per core: 20 ms, for matrices of a few rows.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    with _uncollected():
+        from deepseek_planner.errors import InputError  # noqa: PLC0415
 
+        try:
+            return _run(args, now or datetime.now(UTC))
+        except InputError as error:
+            for problem in error.problems:
+                print(problem, file=sys.stderr)
+            return BAD_INPUT
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for garbage, not even as the process ends: what is imported and planned here leaves next to none."""
+    gc.disable()
     try:
-        return _run(args, now or datetime.now(UTC))
-    except InputError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)
-        return BAD_INPUT
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _run(args: argparse.Namespace, now: datetime) -> int:
