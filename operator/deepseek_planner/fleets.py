@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from deepseek_planner import cost, risk
 from deepseek_planner.asked import Request
@@ -38,6 +39,26 @@ class Market:
                 offering, nodes_per_replica=shape.nodes_per_replica, engine_start_s=self.policy.engine_start_s
             )
         return self.known_odds[key]
+
+
+@dataclass(frozen=True, slots=True)
+class Buyer:
+    """One deployment that fleets are made for, and its rates: what to plan for, and what tokens are priced at."""
+
+    asked: Request
+    requests_per_min: float
+    served_per_min: float
+    known_percents: dict[tuple[object, ...], float] = field(default_factory=dict)
+    """How often fleets carry the rate: shapes of equal nodes and capacity are lost alike."""
+
+
+class Quote(NamedTuple):
+    """One replica of an option on an offering: dollars per hour, and how many there is room for."""
+
+    offering: Offering
+    usd_per_hour: MicroUsd
+    expected_usd_per_hour: MicroUsd
+    room: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +100,36 @@ class Fleet:
         )
 
 
-def fleets(
-    market: Market, asked: Request, option: Option, offerings: list[Offering], rate: float
-) -> Iterator[Fleet | Rejection]:
+def fleets(market: Market, buyer: Buyer, option: Option, offerings: list[Offering]) -> list[Fleet | Rejection]:
     """Fleets of one option, with headroom where there is money and room for it, else with what the rate needs."""
+    ranked = sorted(
+        (_quote(market, option, offering) for offering in offerings),
+        key=lambda quote: (quote.expected_usd_per_hour, quote.offering.pool),
+    )
     outcomes: list[Fleet | Rejection] = []
-    for needed in dict.fromkeys(_needed(market, asked, option, rate)):
-        outcomes = list(_sized(market, asked, option, offerings, needed=needed, rate=rate))
+    for needed in dict.fromkeys(_needed(market, buyer, option)):
+        outcomes = list(_sized(market, buyer, option, ranked, needed))
         if any(isinstance(outcome, Fleet) for outcome in outcomes):
             break
-    yield from outcomes
+    return outcomes
+
+
+def _quote(market: Market, option: Option, offering: Offering) -> Quote:
+    return Quote(
+        offering,
+        cost.usd_per_replica_hour(offering, option.shape),
+        expected_usd_per_hour(market, option, offering, 1),
+        market.supply.replicas(offering, option.shape),
+    )
 
 
 def _sized(
-    market: Market, asked: Request, option: Option, offerings: list[Offering], *, needed: int, rate: float
+    market: Market, buyer: Buyer, option: Option, ranked: list[Quote], needed: int
 ) -> Iterator[Fleet | Rejection]:
     """Fleets of so many replicas: the best over all pools, and the best of each capacity type."""
-    limits = asked.deployment.constraints
+    limits = buyer.asked.deployment.constraints
     if needed > limits.max_replicas:
+        rate = buyer.requests_per_min
         yield Rejection(
             option.shape.name,
             RejectionReason.TOO_MANY_REPLICAS,
@@ -106,27 +139,33 @@ def _sized(
             "replicas",
         )
         return
-
-    def value(offering: Offering) -> tuple[int, str]:
-        return expected_usd_per_hour(market, option, offering, 1), offering.pool
-
-    ranked = sorted(offerings, key=value)
-    groups = [ranked] + [[item for item in ranked if item.capacity_type is kind] for kind in CapacityType]
-    seen: set[tuple[tuple[str, int], ...]] = set()
-    for group in groups:
-        if not group:
+    best = _surely(market, buyer, option, ranked, needed)
+    yield _affordable(buyer.asked, best)
+    # A fleet on one capacity type is the best of that type too, and the same pools refuse the same again.
+    same = {quote.offering.capacity_type for quote in ranked}
+    if isinstance(best, Fleet):
+        same = {offering.capacity_type for offering, _ in best.parts}
+    done = same if len(same) == 1 else set[CapacityType]()
+    is_refused = isinstance(best, Rejection)
+    for kind in CapacityType:
+        group = [quote for quote in ranked if quote.offering.capacity_type is kind]
+        if not group or kind in done:
             continue
-        outcome = _surely(market, asked, option, group, needed=needed, rate=rate)
-        key = tuple((item.pool, count) for item, count in outcome.parts) if isinstance(outcome, Fleet) else ()
-        if key in seen:
-            continue
-        seen.add(key)
-        yield outcome if isinstance(outcome, Rejection) else _within_budget(asked, outcome)
+        outcome = _surely(market, buyer, option, group, needed)
+        if isinstance(outcome, Fleet):
+            yield _within_budget(buyer.asked, outcome)
+        elif not is_refused:
+            is_refused = True
+            yield outcome
 
 
-def _needed(market: Market, asked: Request, option: Option, rate_per_min: float) -> tuple[int, int]:
+def _affordable(asked: Request, outcome: Fleet | Rejection) -> Fleet | Rejection:
+    return outcome if isinstance(outcome, Rejection) else _within_budget(asked, outcome)
+
+
+def _needed(market: Market, buyer: Buyer, option: Option) -> tuple[int, int]:
     """Replicas for the rate, first with the headroom that beside a fleet that serves keeps it from swinging."""
-    deployment, capacity = asked.deployment, option.capacity.rate_per_s * 60
+    deployment, capacity = buyer.asked.deployment, option.capacity.rate_per_s * 60
     fleet = market.snapshot.fleet.of(deployment.key)
     # Of two groups in one pool one replaces the other: the surge of a move is not what runs.
     by_pool: dict[tuple[str, CapacityType], int] = {}
@@ -138,43 +177,43 @@ def _needed(market: Market, asked: Request, option: Option, rate_per_min: float)
     peak, percent = deployment.demand.peak_requests_per_min, market.policy.headroom_percent
     least = max(1, deployment.constraints.min_replicas)
     with_headroom, without = (
-        replicas_needed(rate_per_min, capacity, running=runs, peak=peak, headroom_percent=percent)
+        replicas_needed(buyer.requests_per_min, capacity, running=runs, peak=peak, headroom_percent=percent)
         for runs in (running if any(group.ready for group in fleet) else None, None)
     )
     return max(least, with_headroom), max(least, without)
 
 
-def _surely(
-    market: Market, asked: Request, option: Option, ranked: list[Offering], *, needed: int, rate: float
-) -> Fleet | Rejection:
+def _surely(market: Market, buyer: Buyer, option: Option, ranked: list[Quote], needed: int) -> Fleet | Rejection:
     """The cheapest fleet, with as many replicas more as its losses ask for."""
-    first = _fleet(market, asked, option, ranked, needed)
+    first = _fleet(buyer, option, ranked, needed)
     if isinstance(first, Rejection):
         return first
-    percent = asked.deployment.objectives.availability_percent
-    reached = _reached(market, first, rate)
+    percent = buyer.asked.deployment.objectives.availability_percent
+    reached = _reached(market, buyer, first)
     best = reached
-    for count in range(needed + 1, min(2 * needed + MORE_AT_MOST, asked.deployment.constraints.max_replicas) + 1):
+    for count in range(needed + 1, min(2 * needed + MORE_AT_MOST, buyer.asked.deployment.constraints.max_replicas) + 1):
         if reached >= percent:
             break
-        larger = _fleet(market, asked, option, ranked, count)
+        larger = _fleet(buyer, option, ranked, count)
         if isinstance(larger, Rejection):
             break
-        first, reached = larger, _reached(market, larger, rate)
+        first, reached = larger, _reached(market, buyer, larger)
         best = max(best, reached)
     return first if reached >= percent else _too_risky(first, best, percent)
 
 
-def _reached(market: Market, fleet: Fleet, rate: float) -> float:
+def _reached(market: Market, buyer: Buyer, fleet: Fleet) -> float:
     """Percent of the time that what is left of the fleet carries the rate."""
     if not any(offering.interruptions_per_node_day for offering, _ in fleet.parts):
         return 100.0
-    option = fleet.option
-    lots = [
-        risk.Lot(market.odds(offering, option.shape), option.capacity.rate_per_s, count)
-        for offering, count in fleet.parts
-    ]
-    return 100 * risk.availability(lots, rate / 60)
+    shape, rate_per_s = fleet.option.shape, buyer.requests_per_min / 60
+    capacity = min(fleet.option.capacity.rate_per_s, rate_per_s)  # more than all of it counts no more
+    key = capacity, shape.nodes_per_replica, *((offering.pool, count) for offering, count in fleet.parts)
+    known = buyer.known_percents.get(key)
+    if known is None:
+        lots = [risk.Lot(market.odds(offering, shape), capacity, count) for offering, count in fleet.parts]
+        known = buyer.known_percents[key] = 100 * risk.availability(lots, rate_per_s)
+    return known
 
 
 def _too_risky(fleet: Fleet, reached: float, asked: float) -> Rejection:
@@ -191,14 +230,13 @@ def _too_risky(fleet: Fleet, reached: float, asked: float) -> Rejection:
     )
 
 
-def _fleet(market: Market, asked: Request, option: Option, ranked: list[Offering], needed: int) -> Fleet | Rejection:
+def _fleet(buyer: Buyer, option: Option, ranked: list[Quote], needed: int) -> Fleet | Rejection:
     """Fill the cheapest pools first, spot up to its share."""
-    limits, shape = asked.deployment.constraints, option.shape
-    spot_left = needed * limits.max_spot_percent // 100
+    percent = buyer.asked.deployment.constraints.max_spot_percent
+    spot_left = needed * percent // 100
     parts: list[tuple[Offering, int]] = []
-    missing, room, spot_refused = needed, 0, 0
-    for offering in ranked:
-        fits = market.supply.replicas(offering, shape)
+    missing, room, spot_refused, hourly, expected = needed, 0, 0, 0, 0
+    for offering, usd_per_hour, expected_usd, fits in ranked:
         room += fits
         count = min(missing, fits)
         if offering.capacity_type is CapacityType.SPOT:
@@ -209,19 +247,12 @@ def _fleet(market: Market, asked: Request, option: Option, ranked: list[Offering
         if count:
             parts.append((offering, count))
             missing -= count
+            hourly += count * usd_per_hour
+            expected += count * expected_usd
     if missing:
-        return _missing(
-            option, ranked, needed=needed, room=room, spot_refused=spot_refused, percent=limits.max_spot_percent
-        )
-    hourly = MicroUsd(sum(count * cost.usd_per_replica_hour(offering, shape) for offering, count in parts))
-    expected = sum(expected_usd_per_hour(market, option, offering, count) for offering, count in parts)
-    return Fleet(
-        option,
-        tuple(parts),
-        hourly,
-        MicroUsd(expected),
-        per_million_tokens(asked, hourly, served_requests_per_min(asked.deployment)),
-    )
+        return _missing(option, ranked, needed=needed, room=room, spot_refused=spot_refused, percent=percent)
+    per_million = per_million_tokens(buyer.asked, MicroUsd(hourly), buyer.served_per_min)
+    return Fleet(option, tuple(parts), MicroUsd(hourly), MicroUsd(expected), per_million)
 
 
 def expected_usd_per_hour(market: Market, option: Option, offering: Offering, replicas: int) -> MicroUsd:
@@ -253,7 +284,7 @@ def per_million_tokens(asked: Request, hourly: MicroUsd, requests_per_min: float
 
 
 def _missing(
-    option: Option, ranked: list[Offering], *, needed: int, room: int, spot_refused: int, percent: int
+    option: Option, ranked: list[Quote], *, needed: int, room: int, spot_refused: int, percent: int
 ) -> Rejection:
     name = option.shape.name
     if spot_refused:
@@ -268,7 +299,7 @@ def _missing(
     nodes = option.shape.nodes_per_replica
     unit = f"{needed} replicas of {option.shape.accelerators} x {option.shape.accelerator}"
     across = f" on {nodes} whole nodes each" if nodes > 1 else ""
-    price = min(cost.usd_per_replica_hour(item, option.shape) for item in ranked)
+    price = min(quote.usd_per_hour for quote in ranked)
     return Rejection(
         name,
         RejectionReason.NOT_ENOUGH_NODES,

@@ -11,7 +11,15 @@ from deepseek_planner.asked import Request, request
 from deepseek_planner.candidates import Bought, Weighed
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.demand import RequestClass, classes
-from deepseek_planner.fleets import Fleet, Market, expected_usd_per_hour, fleets, over_budget
+from deepseek_planner.fleets import (
+    Buyer,
+    Fleet,
+    Market,
+    expected_usd_per_hour,
+    fleets,
+    over_budget,
+    served_requests_per_min,
+)
 from deepseek_planner.forecast import MEASURED
 from deepseek_planner.hardware import Offering
 from deepseek_planner.legal import Wiring
@@ -92,7 +100,8 @@ class _Ledger:
     """What has been found for one deployment so far."""
 
     def __init__(self, world: World, asked: Request, rate: float, rejections: list[Rejection]) -> None:
-        self._world, self._asked, self._rate = world, asked, rate
+        self._world = world
+        self._buyer = Buyer(asked, rate, served_requests_per_min(asked.deployment))
         self._models = {each.variant: each.model for each in (asked, *asked.variants)}
         self._tried = eligibility.tried(world.market.snapshot, asked.deployment, world.market.policy)
         self.rejections = rejections
@@ -116,7 +125,7 @@ class _Ledger:
         if not startable:
             return
         self.choices.append((option, tuple(startable)))
-        outcomes = list(fleets(self._world.market, self._asked, option, startable, self._rate))
+        outcomes = fleets(self._world.market, self._buyer, option, startable)
         works = [item for item in outcomes if isinstance(item, Fleet)]
         refused = [replace(item, name=option.name) for item in outcomes if isinstance(item, Rejection)]
         refusals = [_priced(item, option.shape, offerings) for item in refused]
@@ -125,7 +134,9 @@ class _Ledger:
         if self._world.explains:
             model = self._models[option.model]
             self.weighed.append(
-                _weighed(self._world, model, option, offerings, self._rate, works=works, refusals=refusals)
+                _weighed(
+                    self._world, model, option, offerings, self._buyer.requests_per_min, works=works, refusals=refusals
+                )
             )
 
 
