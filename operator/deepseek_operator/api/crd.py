@@ -77,8 +77,8 @@ def _member(resource: type[Resource], member: Member) -> Schema:
         found["x-kubernetes-list-map-keys"] = list(resource.map_keys[member.python])
     elif member.node.kind == "list":
         found["x-kubernetes-list-type"] = "atomic"
-    if member.has_default:
-        found["default"] = member.default
+    if (default := member.default) is not None:
+        found["default"] = default
     return found
 
 

@@ -100,9 +100,9 @@ def _bounds(constraints: Constraints) -> str:
 def _default(member: Member) -> str:
     if member.required:
         return "required"
-    if not member.has_default or member.node.kind == "object":
+    if member.node.kind == "object" or (default := member.default) is None:
         return ""
-    return f"`{json.dumps(member.default)}`"
+    return f"`{json.dumps(default)}`"
 
 
 def _all_rules(kind: type[Resource], path: str) -> Iterator[str]:

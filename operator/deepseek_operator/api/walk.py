@@ -43,15 +43,21 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A field of an object: its names, its type, its default in JSON."""
+    """A field of an object: its names, its type, its default."""
 
     python: str
     json: str
     node: Node
     required: bool
-    has_default: bool
-    default: Any
     description: str
+    field: FieldInfo
+
+    @property
+    def default(self) -> Any:
+        """The default in JSON; None where there is none. Made when asked for: checks of an object never do."""
+        if self.required:
+            return None
+        return _json(self.field.get_default(call_default_factory=True, validated_data={}))
 
 
 _SCALARS = {str: "string", int: "integer", bool: "boolean", datetime: "time"}
@@ -110,13 +116,6 @@ def _union(arguments: tuple[Any, ...], constraints: Constraints) -> Node:
     raise TypeError(f"a union of {sorted(kinds)} is not a type of the API")
 
 
-def _default(field: FieldInfo) -> Any:
-    """The default in JSON; None where there is none."""
-    if field.is_required():
-        return None
-    return _json(field.get_default(call_default_factory=True, validated_data={}))
-
-
 def _json(value: Any) -> Any:
     match value:
         case Resource():
@@ -139,15 +138,13 @@ def members(resource: type[Resource]) -> tuple[Member, ...]:
 def _members(resource: type[Resource]) -> Iterator[Member]:
     hints = get_type_hints(resource, include_extras=True)
     for python, field in resource.model_fields.items():
-        default = _default(field)
         yield Member(
             python=python,
             json=field.alias or python,
             node=node(hints[python]),
             required=field.is_required(),
-            has_default=default is not None,
-            default=default,
             description=field.description or "",
+            field=field,
         )
 
 

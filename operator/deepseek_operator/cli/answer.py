@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from deepseek_operator.cli import screens
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.explain import plan_document
-from deepseek_planner.matrix import Row, matrix
 from deepseek_planner.models import ModelSpec
 from deepseek_planner.plan import DeploymentInput, DeploymentKey, DeploymentPlan, Policy, Snapshot
 from deepseek_planner.search import weigh_alone
 
-if TYPE_CHECKING:  # only the page needs it
+if TYPE_CHECKING:  # each form imports what it needs
     from deepseek_operator.cli.page import Report
+    from deepseek_planner.matrix import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class Answer:
 
     def table(self) -> Iterator[str]:
         """Text, deployment by deployment."""
-        from deepseek_operator.cli import explained  # noqa: PLC0415
+        from deepseek_operator.cli import explained, screens  # noqa: PLC0415
 
         asked = self._asked()
         for index, (key, planned) in enumerate(self.planned.items()):
@@ -91,6 +90,8 @@ class Answer:
 
     def _matrix(self, asked: DeploymentInput) -> tuple[Row, ...]:
         """What each precision would cost, the deployment alone on the pools: seconds, over a whole price list."""
+        from deepseek_planner.matrix import matrix  # noqa: PLC0415
+
         if sys.stderr.isatty():
             print(f"{asked.key}: what would each precision cost?", file=sys.stderr)
         ask = partial(weigh_alone, snapshot=self.snapshot, catalog=self.catalog, policy=self.policy)

@@ -7,10 +7,11 @@ import gc
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from deepseek_operator import collector
 
 if TYPE_CHECKING:  # what is slow to import is imported where it is used
     from datetime import datetime
@@ -71,26 +72,23 @@ def run(args: argparse.Namespace, now: datetime | None = None) -> int:
 
     # numpy's linear algebra would start a thread per core: 20 ms, for matrices of a few rows.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    with _uncollected():
-        from deepseek_planner.errors import InputError  # noqa: PLC0415
-
-        try:
-            return _run(args, now or datetime.now(UTC))
-        except InputError as error:
-            for problem in error.problems:
-                print(problem, file=sys.stderr)
-            return BAD_INPUT
+    # Nothing that happens to be installed beside us has a say in how a file is checked; nor is it looked for.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    with collector.paused():
+        code = _planned(args, now or datetime.now(UTC))
+        gc.freeze()  # What is left is not looked through as the process ends either.
+    return code
 
 
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """No search for garbage, not even as the process ends: what is imported and planned here leaves next to none."""
-    gc.disable()
+def _planned(args: argparse.Namespace, now: datetime) -> int:
+    from deepseek_planner.errors import InputError  # noqa: PLC0415
+
     try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
+        return _run(args, now)
+    except InputError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return BAD_INPUT
 
 
 def _run(args: argparse.Namespace, now: datetime) -> int:
