@@ -197,8 +197,8 @@ def requests_held(asked: EngineQuestion, memory: Fit, engine: EngineParameters) 
 
 def _held(asked: EngineQuestion, memory: Fit, engine: EngineParameters) -> EngineParameters:
     """With as many requests at once as the cache holds."""
-    held = requests_held(asked, memory, engine)
-    return replace(engine, max_num_seqs=max(1, min(engine.max_num_seqs, held)))
+    held = max(1, requests_held(asked, memory, engine))
+    return engine if held >= engine.max_num_seqs else replace(engine, max_num_seqs=held)
 
 
 def _roomier(asked: EngineQuestion, memory: Fit, engine: EngineParameters) -> EngineParameters | None:

@@ -102,8 +102,13 @@ def question(market: Market, outcome: Outcome) -> Question:
 
 def _places(outcome: Outcome) -> list[tuple[Option, Offering]]:
     """By names, so that the order of what is known says nothing."""
-    places = [(option, offering) for option, offerings in outcome.choices for offering in offerings]
-    return sorted(places, key=lambda place: (place[0].name, -place[0].capacity.rate_per_s, place[1].pool))
+    places = [
+        ((option.name, -option.capacity.rate_per_s), option, offering)
+        for option, offerings in outcome.choices
+        for offering in offerings
+    ]
+    places.sort(key=lambda place: (place[0], place[2].pool))
+    return [(option, offering) for _, option, offering in places]
 
 
 def _offer(market: Market, option: Option, offering: Offering, number: int) -> Offer:

@@ -261,16 +261,12 @@ def size(replicas: Sequence[Replica], limits: Limits) -> list[Sized]:
     running = np.array([[min(IDLE_RUNNING, highest_running(one.max_running) / 4)] for one in replicas])
     found = engines(replicas, limits).at(running)
     keeps = _keeps(found, limits, _margins(replicas))
-    idle = _Table(found, running, keeps[:, 0])
-    able = [index for index in range(len(replicas)) if keeps[index, 0]]
-    sized = [Sized(idle.service(index, 0)) for index in range(len(replicas))]
+    able = np.flatnonzero(keeps[:, 0]).tolist()
+    sized = [Sized(idle) for idle in _Table(found, running, np.ones(len(replicas), dtype=int)).highest()]
     if able:
         below, nearest = _search([replicas[index] for index in able], limits)
-        for row, index in enumerate(able):
-            low, highest = (
-                below.service(row, int(below.kept[row]) - 1),
-                nearest.service(row, int(nearest.kept[row]) - 1),
-            )
+        both = zip(able, below.highest(), nearest.highest(), strict=True)
+        for row, (index, low, highest) in enumerate(both):
             sized[index] = Sized(sized[index].idle, _never_faster(highest, low), below, row)
     return sized
 
@@ -281,6 +277,12 @@ class _Table(NamedTuple):
     found: Served
     running: Any
     kept: Any
+
+    def highest(self) -> list[Service]:
+        """Of each row at the last concurrency that keeps the targets."""
+        found, rows, columns = self.found, np.arange(len(self.kept)), self.kept - 1
+        fields = found.rate_per_s, found.first_token_s, found.per_token_s, self.running, found.prefill_share
+        return [Service(*row) for row in zip(*(field[rows, columns].tolist() for field in fields), strict=True)]
 
     def service(self, row: int, column: int) -> Service:
         found = self.found
@@ -318,10 +320,13 @@ def _kept(model: Engines, running: Any, limits: Limits, margins: Any) -> _Table:
 
 
 def _never_faster(service: Service, quieter: Service) -> Service:
+    first, per = quieter.time_to_first_token_s, quieter.time_per_output_token_s
+    if first <= service.time_to_first_token_s and per <= service.time_per_output_token_s:
+        return service
     return replace(
         service,
-        time_to_first_token_s=max(service.time_to_first_token_s, quieter.time_to_first_token_s),
-        time_per_output_token_s=max(service.time_per_output_token_s, quieter.time_per_output_token_s),
+        time_to_first_token_s=max(service.time_to_first_token_s, first),
+        time_per_output_token_s=max(service.time_per_output_token_s, per),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from deepseek_planner import cost, eligibility
 from deepseek_planner.asked import Request, request
@@ -108,11 +108,12 @@ class _Ledger:
         self.choices: list[tuple[Option, tuple[Offering, ...]]] = []
         self.fleets: list[Fleet] = []
         self.weighed: list[Weighed] = []
+        self._cheapest: dict[tuple[int, int], MicroUsd] = {}
 
     def refuse(self, refused: Iterable[Refusal], offerings: list[Offering]) -> None:
         """Shapes that do not serve there."""
         for refusal, shape in refused:
-            item = _priced(refusal, shape, offerings)
+            item = self._priced(refusal, refusal.name, shape, offerings)
             self.rejections.append(item)
             if self._world.explains and shape is not None:
                 model = self._models[item.name.rpartition("/")[0]]
@@ -121,14 +122,14 @@ class _Ledger:
     def weigh(self, option: Option, offerings: list[Offering]) -> None:
         """An option, on all of the offerings where engines of it may be started."""
         startable, given_up = eligibility.startable(offerings, option.shape, self._tried, option.model)
-        self.rejections += [_priced(item, option.shape, offerings) for item in given_up]
+        self.rejections += [self._priced(item, item.name, option.shape, offerings) for item in given_up]
         if not startable:
             return
         self.choices.append((option, tuple(startable)))
         outcomes = fleets(self._world.market, self._buyer, option, startable)
         works = [item for item in outcomes if isinstance(item, Fleet)]
-        refused = [replace(item, name=option.name) for item in outcomes if isinstance(item, Rejection)]
-        refusals = [_priced(item, option.shape, offerings) for item in refused]
+        refused = [item for item in outcomes if isinstance(item, Rejection)]
+        refusals = [self._priced(item, option.name, option.shape, offerings) for item in refused]
         self.fleets += works
         self.rejections += refusals
         if self._world.explains:
@@ -138,6 +139,31 @@ class _Ledger:
                     self._world, model, option, offerings, self._buyer.requests_per_min, works=works, refusals=refusals
                 )
             )
+
+    def _priced(self, rejection: Rejection, name: str, shape: Shape | None, offerings: list[Offering]) -> Rejection:
+        """With the accelerator, and what one replica, or one accelerator, costs on the cheapest of these pools."""
+        if rejection.accelerator:
+            return rejection
+        hourly = rejection.usd_per_hour
+        if hourly is None:
+            count = shape.accelerators if shape else 1
+            key = id(offerings), count
+            known = self._cheapest.get(key)
+            if known is None:
+                known = min(cost.usd_per_accelerators_hour(item, count) for item in offerings)
+                self._cheapest[key] = known
+            hourly = known
+        # Not ``replace``: there are hundreds of them for each deployment, and it takes thrice as long.
+        return Rejection(
+            name,
+            rejection.reason,
+            rejection.message,
+            rejection.value,
+            rejection.limit,
+            rejection.unit,
+            offerings[0].accelerator,
+            hourly,
+        )
 
 
 def _weighed(
@@ -169,26 +195,19 @@ def _gate(deployment: DeploymentInput, offerings: list[Offering]) -> Gate:
     """Refuses shapes of which the fewest replicas, on the cheapest pool, are over the budget already."""
     limit = deployment.objectives.max_usd_per_hour
     fewest = max(1, deployment.constraints.min_replicas)
-    dearest = [(item, item.gpus_per_node) for item in offerings]
+    known: dict[tuple[int, bool], MicroUsd | None] = {}
 
     def affordable(shape: Shape) -> Rejection | None:
-        hosts = [item for item, size in dearest if shape.nodes_per_replica > 1 or size >= shape.accelerators]
-        least = min((cost.usd_per_replica_hour(item, shape) for item in hosts), default=None)
+        key = count, is_spread = shape.accelerators, shape.nodes_per_replica > 1
+        if key not in known:
+            hosts = [item for item in offerings if is_spread or item.gpus_per_node >= count]
+            known[key] = min((cost.usd_per_accelerators_hour(item, count) for item in hosts), default=None)
+        least = known[key]
         if least is None or fewest * least <= limit:
             return None
         return over_budget(shape.name, f"{fewest} x {shape.name}", MicroUsd(fewest * least), limit)
 
     return affordable
-
-
-def _priced(rejection: Rejection, shape: Shape | None, offerings: list[Offering]) -> Rejection:
-    """With the accelerator, and what one replica, or one accelerator, costs on the cheapest of these pools."""
-    if rejection.accelerator:
-        return rejection
-    hourly = rejection.usd_per_hour
-    if hourly is None:
-        hourly = min(cost.usd_per_accelerators_hour(item, shape.accelerators if shape else 1) for item in offerings)
-    return replace(rejection, accelerator=offerings[0].accelerator, usd_per_hour=hourly)
 
 
 def distinct(rejections: Iterable[Rejection]) -> list[Rejection]:
