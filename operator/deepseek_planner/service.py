@@ -259,12 +259,14 @@ def size(replicas: Sequence[Replica], limits: Limits) -> list[Sized]:
     if not replicas:
         return []
     running = np.array([[min(IDLE_RUNNING, highest_running(one.max_running) / 4)] for one in replicas])
-    found = engines(replicas, limits).at(running)
+    model = engines(replicas, limits)
+    found = model.at(running)
     keeps = _keeps(found, limits, _margins(replicas))
     able = np.flatnonzero(keeps[:, 0]).tolist()
     sized = [Sized(idle) for idle in _Table(found, running, np.ones(len(replicas), dtype=int)).highest()]
     if able:
-        below, nearest = _search([replicas[index] for index in able], limits)
+        chosen = [replicas[index] for index in able]
+        below, nearest = _search(model if len(chosen) == len(replicas) else engines(chosen, limits), chosen, limits)
         both = zip(able, below.highest(), nearest.highest(), strict=True)
         for row, (index, low, highest) in enumerate(both):
             sized[index] = Sized(sized[index].idle, _never_faster(highest, low), below, row)
@@ -295,11 +297,11 @@ class _Table(NamedTuple):
         )
 
 
-def _search(replicas: Sequence[Replica], limits: Limits) -> tuple[_Table, _Table]:
+def _search(model: Engines, replicas: Sequence[Replica], limits: Limits) -> tuple[_Table, _Table]:
     """Of replicas that keep the targets when idle: concurrencies from idle to the most that fit, and those around the
     highest that does.
     """
-    model, margins = engines(replicas, limits), _margins(replicas)
+    margins = _margins(replicas)
     highest = np.array([[highest_running(one.max_running)] for one in replicas])
     idle, least = np.minimum(IDLE_RUNNING, highest / 4), np.minimum(LEAST_RUNNING, highest / 2)
     grid = np.concatenate([idle, least * (highest / least) ** np.linspace(0.0, 1.0, PASS - 1)], axis=1)

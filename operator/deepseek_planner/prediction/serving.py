@@ -197,11 +197,11 @@ class Engines:
 
     def _seconds(self, width: int, batch: Batch) -> Any:
         """Of steps whose first two parts of that width carry no prompts, and the other three do."""
-        fix = self._factors
-        kinds = np.repeat(np.stack([fix.decode, fix.mixed], axis=-1)[..., 0, :], (2 * width, 3 * width), axis=-1)
-        beside = np.repeat(np.stack([fix.decode_s, fix.mixed_s], axis=-1)[..., 0, :], (2 * width, 3 * width), axis=-1)
-        seconds = (kinds * np.stack(self._stack.step(batch))).sum(axis=0)
-        return (seconds + beside + fix.sequence_s * (batch.decodes + batch.prompts)) * self._schedulers.pipeline
+        fix, parts = self._factors, self._stack.step(batch)
+        decode = _weighted(fix.decode, [part[:, : 2 * width] for part in parts]) + fix.decode_s
+        mixed = _weighted(fix.mixed, [part[:, 2 * width :] for part in parts]) + fix.mixed_s
+        beside = fix.sequence_s * (batch.decodes + batch.prompts)
+        return (_beside(decode, mixed) + beside) * self._schedulers.pipeline
 
     def _first_token(self, mix: _Mix, prompts: _Prompts, step: Any, own: Any, own_far: Any) -> Any:
         load, fix = self._arrivals, self._factors
@@ -239,6 +239,14 @@ class Engines:
 def _beside(*parts: Any) -> Any:
     """Arrays of shape (models, concurrencies), one after the other."""
     return np.concatenate(parts, axis=1)
+
+
+def _weighted(factors: Any, parts: Sequence[Any]) -> Any:
+    """Sum of the parts, each times its factors of shape (models, 1)."""
+    total = factors[0] * parts[0]
+    for factor, part in zip(factors[1:], parts[1:], strict=True):
+        total += factor * part
+    return total
 
 
 def _gamma_quantile(mean: Any, variance: Any, z: float) -> Any:

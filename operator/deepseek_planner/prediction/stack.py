@@ -27,7 +27,8 @@ class Stack:
 
     def __init__(self, models: Sequence[Rows]) -> None:
         self._models = models
-        self._products = Product(*self._fields(0))
+        # One by one: arrays of all of them at once are larger than the processor's caches.
+        self._products = [Product(*rows) for rows in zip(*self._fields(0), strict=True)]
         self._experts = Experts(*self._fields(1))
         self._attending = Attending(*self._fields(2))
         self._collectives = Collective(*self._fields(3))
@@ -47,8 +48,11 @@ class Stack:
         """Seconds by :class:`Part`, each an array of shape (models, batches)."""
         tokens = batch.tokens
         shared = tokens * batch.level
+        products = np.zeros(np.shape(tokens))
+        for product in self._products:
+            products += product.seconds(tokens)
         return (
-            self._products.seconds(tokens).sum(axis=0) + self._head.seconds(batch.sampled)[0],
+            products + self._head.seconds(batch.sampled)[0],
             self._experts.seconds(shared).sum(axis=0),
             self._attending.decode_seconds(batch.decodes, batch.context, batch.width).sum(axis=0),
             self._attending.prefill_seconds(batch.prompts, batch.chunk, batch.history).sum(axis=0),
