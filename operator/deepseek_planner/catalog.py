@@ -8,9 +8,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from deepseek_planner import catalog_check, catalog_rows
 from deepseek_planner.catalog_rows import Interruptions
@@ -29,8 +29,7 @@ DEFAULT_STARTUP_S = 240.0
 """From asking for a node to a schedulable one; the same prior as a pool's default."""
 
 
-@dataclass(frozen=True, slots=True)
-class Instance:
+class Instance(NamedTuple):
     """One instance type in one region: what is in it and what it costs per hour."""
 
     cloud: str

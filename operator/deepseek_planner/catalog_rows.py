@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import date
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from deepseek_planner.hardware import Accelerator, InterNode, IntraNode, Price
 from deepseek_planner.models import (
@@ -25,8 +24,7 @@ Row = dict[str, Any]
 Table = Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class Interruptions:
+class Interruptions(NamedTuple):
     """How often spot nodes are taken back, per node and day, by the band in which their cloud puts them."""
 
     per_node_day: Mapping[str, float]

@@ -21,9 +21,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from statistics import NormalDist, fmean
+from typing import NamedTuple
 
 from deepseek_planner.demand import Demand, Measured
 from deepseek_planner.hardware import Offering
@@ -53,8 +53,7 @@ DRIFT = 0.02
 """Standard deviation of the level's own change within a minute, of the level; it grows by the square root of time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Horizon:
+class Horizon(NamedTuple):
     """How far ahead demand matters, and how surely it shall be covered."""
 
     seconds: float
@@ -110,8 +109,7 @@ def highest_minute(seen: Measured, ahead: Horizon) -> float:
     return level + z * math.sqrt(variance * (1 + 1 / found.minutes) + drift) + max(0.0, skew)
 
 
-@dataclass(frozen=True, slots=True)
-class _Structure:
+class _Structure(NamedTuple):
     """What the window's minutes are made of, in requests per minute."""
 
     minutes: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from deepseek_planner.hardware import Accelerator
 from deepseek_planner.models import CompressedAttention, GroupedAttention, ModelSpec, Precision
@@ -37,8 +38,7 @@ MX_FP4_BYTES = 0.5 + 1 / 32
 """V4's own fp4: one scale per 32 weights."""
 
 
-@dataclass(frozen=True, slots=True)
-class WeightFormats:
+class WeightFormats(NamedTuple):
     """Bytes per weight of each part of a model in a precision. Embedding and head stay in 16 bits."""
 
     attention: float
@@ -59,8 +59,7 @@ def weight_formats(model: ModelSpec, precision: Precision) -> WeightFormats:
     return WeightFormats(attention=WEIGHT_BYTES[Precision.BF16], dense=width, shared=width, routed=width)
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
+class Shard(NamedTuple):
     """Weights of the fullest rank, in bytes, by part."""
 
     attention: float

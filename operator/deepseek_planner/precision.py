@@ -6,7 +6,7 @@ Kernel facts are of vLLM 0.32 (each backend's ``get_min_capability`` and platfor
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from deepseek_planner.demand import AccuracyClass
 from deepseek_planner.hardware import Accelerator
@@ -19,8 +19,7 @@ ECONOMY = BALANCED | {Precision.INT4, Precision.FP4}
 FP16_OVERFLOW = "trained in bf16: fp16 can overflow, check the answers"
 
 
-@dataclass(frozen=True, slots=True)
-class PrecisionChoice:
+class PrecisionChoice(NamedTuple):
     """A legal precision: how weights are stored and in which format the arithmetic runs."""
 
     precision: Precision
@@ -34,8 +33,7 @@ class PrecisionChoice:
         return self.compute is not self.precision
 
 
-@dataclass(frozen=True, slots=True)
-class PrecisionRefusal:
+class PrecisionRefusal(NamedTuple):
     """Why a precision is out."""
 
     precision: Precision
@@ -131,8 +129,7 @@ def _computes_bf16(accelerator: Accelerator) -> bool:
     return Precision.BF16 in accelerator.flops_per_s
 
 
-@dataclass(frozen=True, slots=True)
-class _Kernels:
+class _Kernels(NamedTuple):
     """From which compute capability the engine has kernels for a format: to compute in it, to only store it."""
 
     compute: tuple[int, int]

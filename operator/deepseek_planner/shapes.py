@@ -11,7 +11,7 @@ accelerators have NVLink, and whole experts per tensor rank where experts can be
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from deepseek_planner.hardware import InterNode, IntraNode
 from deepseek_planner.models import GroupedAttention, ModelSpec, Precision
@@ -31,8 +31,7 @@ MAX_TENSOR_PARALLEL = 16
 FAST_WIRES = frozenset({InterNode.INFINIBAND, InterNode.EFA})
 
 
-@dataclass(frozen=True, slots=True)
-class ShapeRefusal:
+class ShapeRefusal(NamedTuple):
     """Why a shape is out."""
 
     shape: Shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from deepseek_planner.allocation import Ask, Offer
 from deepseek_planner.hardware import CapacityType
@@ -46,8 +47,7 @@ class Item:
         return *names, *dollars, offer.accelerators, offer.nodes, offer.capacity_per_s, offer.loads, self.index
 
 
-@dataclass(frozen=True, slots=True)
-class Mode:
+class Mode(NamedTuple):
     """One way to be served: so many replicas of some offers, or (``need`` 0) any mix that the classes' loads allow.
 
     A fleet of fewer replicas than ``need`` does not do; one of ``need`` does, whichever of ``allowed`` it is made of.
@@ -63,8 +63,7 @@ class Mode:
     """Of the classes, per second, where their loads decide."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seeker:
+class Seeker(NamedTuple):
     """An ask, ready to be searched."""
 
     ask: Ask

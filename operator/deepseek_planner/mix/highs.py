@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 EXACT = 1e-9
 
@@ -30,8 +30,7 @@ class Program:
         self.row_upper.append(upper)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The best found, and what is proven."""
 
     values: list[float]

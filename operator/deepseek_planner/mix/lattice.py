@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from deepseek_planner.mix.asks import FULL, Mode, Seeker
 from deepseek_planner.mix.droughts import Droughts
@@ -21,8 +21,7 @@ Counts = tuple[int, ...]
 """Replicas by item of the seeker."""
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """One fleet of one ask that serves it at one level."""
 
     seeker: int

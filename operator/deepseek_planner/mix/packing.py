@@ -21,13 +21,12 @@ Where sizes do not divide one another a size counts as the next larger one of th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from deepseek_planner.allocation import Offer, PoolRoom
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """Replicas of at least ``size`` accelerators on a pool's nodes, counted in units of ``size``."""
 
     pool: str

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from deepseek_planner.mix import highs, pairs
 from deepseek_planner.mix.asks import TOLERANCE, Mode, Seeker
@@ -21,8 +21,7 @@ from deepseek_planner.mix.asks import TOLERANCE, Mode, Seeker
 INFINITE = math.inf
 
 
-@dataclass(frozen=True, slots=True)
-class _Cut:
+class _Cut(NamedTuple):
     prices: tuple[float, ...]
     """By item; infinite where nothing of the item may be counted: then it alone satisfies the cut."""
     least: float

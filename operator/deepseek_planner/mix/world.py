@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from deepseek_planner.allocation import Problem
 from deepseek_planner.mix.asks import CONTENT, FULL, Seeker, seeker
@@ -13,8 +13,7 @@ from deepseek_planner.mix.probe import probe
 from deepseek_planner.mix.spread import Spread
 
 
-@dataclass(frozen=True, slots=True)
-class Best:
+class Best(NamedTuple):
     """The best fleet of one ask when it is alone in the world."""
 
     column: Column

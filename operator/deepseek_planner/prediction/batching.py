@@ -8,8 +8,8 @@ of the scheduler, step by step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import ceil, exp
+from typing import NamedTuple
 
 from deepseek_planner.prediction.operations import Batch
 
@@ -21,8 +21,7 @@ CACHE_HELD_OUTPUT = 0.6
 """Share of its output that a sequence holds in the cache on average while the cache is the limit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(NamedTuple):
     """A closed loop of ``concurrency`` requests. Lengths are means; ``spread`` is (longest - shortest) / longest."""
 
     concurrency: float
@@ -37,8 +36,7 @@ class Load:
 scripts that were read (--num-prompts CONC * 10); other publishers do not say."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scheduler:
+class Scheduler(NamedTuple):
     """What of an engine's scheduler shapes the mix."""
 
     token_budget: float
@@ -54,8 +52,7 @@ class Scheduler:
     """Tokens that the KV cache holds, per replica of the attention."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mix:
+class Mix(NamedTuple):
     """Steps that a request lives through. Times are sums of weights times the seconds of these steps."""
 
     decode: Batch

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from math import exp
-from typing import Any
+from typing import Any, NamedTuple
 
 from deepseek_planner.plan import Confidence
 from deepseek_planner.prediction.runs import Run
@@ -48,8 +48,7 @@ def groups(run: Run) -> dict[str, str]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """Evidence behind one cell of (engine, model, system, precision)."""
 
     points: int

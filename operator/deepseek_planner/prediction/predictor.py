@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from deepseek_planner.plan import Confidence
 from deepseek_planner.prediction.bounds import least_tpot_s
@@ -37,8 +37,7 @@ PART_BOUND = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Predicted:
+class Predicted(NamedTuple):
     """Central TTFT and TPOT in milliseconds, output tokens per second and accelerator, and what they rest on."""
 
     ttft_ms: float

@@ -7,8 +7,8 @@ are taken for defaults.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import isfinite
+from typing import NamedTuple
 
 from deepseek_planner.prediction.architecture import Architecture, Latent
 
@@ -36,8 +36,7 @@ FLOOR_RELEASE = (1, 2)
 2026-01-21)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Harness:
+class Harness(NamedTuple):
     """What of an engine's settings shapes a run. The defaults are those of vLLM on a large accelerator."""
 
     token_budget: float = 8192.0
@@ -54,8 +53,7 @@ class Harness:
     """Whether prompts attend by a kernel that is no match for the tables' one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """The cells of a run that its script is inferred from."""
 
     engine: str

@@ -8,8 +8,8 @@ in a few overheads. So a prediction is ``sum(product(factors) * seconds)``, wher
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from deepseek_planner.prediction import batching
 from deepseek_planner.prediction.architecture import Architecture, attention_parameters
@@ -46,8 +46,7 @@ PREFILL = "prefill_attention.mixed"
 PART_NAMES = tuple(part.name.lower() for part in Part)
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """Terms of time per output token and of time to first token, and the mix they come from."""
 
     tpot: tuple[Term, ...]
