@@ -39,7 +39,12 @@ def _text(value: object) -> str:
     if isinstance(value, Mapping):
         return f"{{{','.join([f'{encode_basestring(key)}:{_text(value[key])}' for key in sorted(value)])}}}"
     kind: Any = type(value)
-    return f"{{{','.join([head + _text(getattr(value, name)) for head, name in _heads(kind)])}}}"
+    # Most fields are plain text: it is written here, without another call.
+    parts = [
+        head + (encode_basestring(found) if type(found := getattr(value, name)) is str else _text(found))
+        for head, name in _heads(kind)
+    ]
+    return f"{{{','.join(parts)}}}"
 
 
 def _constant(value: float | None) -> str:

@@ -167,6 +167,12 @@ def _needed(market: Market, buyer: Buyer, option: Option) -> tuple[int, int]:
     """Replicas for the rate, first with the headroom that beside a fleet that serves keeps it from swinging."""
     deployment, capacity = buyer.asked.deployment, option.capacity.rate_per_s * 60
     fleet = market.snapshot.fleet.of(deployment.key)
+    least = max(1, deployment.constraints.min_replicas)
+    peak, percent = deployment.demand.peak_requests_per_min, market.policy.headroom_percent
+    rate = buyer.requests_per_min
+    without = replicas_needed(rate, capacity, running=None, peak=peak, headroom_percent=percent)
+    if not any(group.ready for group in fleet):
+        return max(least, without), max(least, without)
     # Of two groups in one pool one replaces the other: the surge of a move is not what runs.
     by_pool: dict[tuple[str, CapacityType], int] = {}
     for group in fleet:
@@ -174,12 +180,7 @@ def _needed(market: Market, buyer: Buyer, option: Option) -> tuple[int, int]:
             place = group.pool, group.capacity_type
             by_pool[place] = max(group.desired, by_pool.get(place, 0))
     running = sum(by_pool.values())
-    peak, percent = deployment.demand.peak_requests_per_min, market.policy.headroom_percent
-    least = max(1, deployment.constraints.min_replicas)
-    with_headroom, without = (
-        replicas_needed(buyer.requests_per_min, capacity, running=runs, peak=peak, headroom_percent=percent)
-        for runs in (running if any(group.ready for group in fleet) else None, None)
-    )
+    with_headroom = replicas_needed(rate, capacity, running=running, peak=peak, headroom_percent=percent)
     return max(least, with_headroom), max(least, without)
 
 
