@@ -83,7 +83,7 @@ def _decision(plan: Mapping[str, Any]) -> Sequence[object]:
     return what, plan.get("usdPerHour"), plan.get("demandSource"), bool(plan.get("smallestChange")), asked
 
 
-_DECIDED = ("name", "model", "pool", "capacityType", "replicas")
+_DECIDED = ("name", "pool", "capacityType", "replicas")
 
 
 def _last_move(view: View, *, now: datetime) -> Mapping[str, Any] | None:

@@ -236,7 +236,8 @@ def _predicted(prediction: Prediction) -> Mapping[str, Any]:
 def _placement(placement: Placement) -> dict[str, Any]:
     shape = placement.shape
     document: dict[str, Any] = {
-        "name": shape.name,
+        # Two models may have the same shape in one pool: names tell placements apart.
+        "name": f"{placement.model}/{shape.name}" if placement.model else shape.name,
         "accelerator": shape.accelerator,
         "precision": str(shape.precision),
         "tensorParallel": shape.tensor_parallel,

@@ -68,7 +68,9 @@ class PromptLengths(Resource):
 class PlacementStatus(Resource):
     """Replicas of one shape on one pool."""
 
-    name: Label = Field(description="Name of the shape, such as h200-fp8-tp8.")
+    name: Label = Field(
+        description="Name of the shape, such as h200-fp8-tp8, after the variant that serves, if one does."
+    )
     accelerator: Label | None = Field(default=None, description="What it runs on.")
     precision: Short | None = Field(default=None, description="Format of the weights.")
     tensor_parallel: Whole | None = Field(default=None, description="Tensor parallel degree.")
@@ -81,7 +83,7 @@ class PlacementStatus(Resource):
     replicas: Whole | None = Field(default=None, description="How many.")
     share_percent: Whole | None = Field(default=None, description="Share of the traffic.")
     usd_per_hour: Short | None = Field(default=None, description="Dollars per hour of all its replicas.")
-    model: Label = Field(default="", description="The variant that serves here; empty: the deployment's own model.")
+    model: Label | None = Field(default=None, description="The variant that serves here; the own model by default.")
     input_tokens: PromptLengths | None = Field(
         default=None, description="Prompts that are sent here, where requests are routed by length."
     )
@@ -150,7 +152,7 @@ class PlanStatus(Resource):
         default=None, description="Where nothing is feasible: what would make it so."
     )
 
-    map_keys: ClassVar[dict[str, tuple[str, ...]]] = {"placements": ("name", "pool", "capacityType", "model")}
+    map_keys: ClassVar[dict[str, tuple[str, ...]]] = {"placements": ("name", "pool", "capacityType")}
 
 
 class ActualService(Resource):

@@ -103,6 +103,7 @@ def test_what_a_mixed_fleet_risks_and_lacks_is_in_the_document() -> None:
     assert document["placements"][1]["model"] == "deepseek-r1-distill-qwen-32b"
     assert document["placements"][1]["inputTokens"] == {"above": 1200, "upTo": 16384}
     assert "model" not in document["placements"][0]
+    assert document["placements"][1]["name"] == f"deepseek-r1-distill-qwen-32b/{document['placements'][0]['name']}"
     assert len(json.dumps(document)) <= 8192
 
 
