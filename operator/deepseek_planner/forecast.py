@@ -32,6 +32,9 @@ from deepseek_planner.plan import Policy
 DECLARED = "declared"
 MEASURED = "measured"
 
+WOBBLE = 2.0
+"""Square roots of the planned rate by which it may rise again though the load stays as it is."""
+
 GRID = 1.02
 """Planned rates are the declared peak divided by a power of this."""
 
@@ -175,8 +178,17 @@ def replicas_needed(
     plain = _whole(requests_per_min / per_replica)
     if running is None:
         return plain
-    spare = _whole(min(peak, requests_per_min * (1 + headroom_percent / 100)) / per_replica)
+    spare = _whole(with_headroom(requests_per_min, peak=peak, percent=headroom_percent) / per_replica)
     return max(plain, min(running, spare)) if running else max(plain, spare)
+
+
+def with_headroom(requests_per_min: float, *, peak: float, percent: int) -> float:
+    """The rate that what runs is left for: the planned one, and room for its own wobble. Never above the peak.
+
+    A share of the rate; at few requests a minute, where the forecast of a steady load wobbles by more, ``WOBBLE``
+    square roots of it.
+    """
+    return min(peak, requests_per_min + max(requests_per_min * percent / 100, WOBBLE * math.sqrt(requests_per_min)))
 
 
 def _whole(replicas: float) -> int:

@@ -10,6 +10,7 @@ from deepseek_planner import cost, risk
 from deepseek_planner.allocation import Allotment, Ask, Offer
 from deepseek_planner.demand import RequestClass
 from deepseek_planner.fleets import Market, expected_usd_per_hour, most_usd_per_hour
+from deepseek_planner.forecast import with_headroom
 from deepseek_planner.hardware import Offering
 from deepseek_planner.options import Option
 from deepseek_planner.plan import Confidence, Placement, Prediction, Routing
@@ -80,7 +81,8 @@ def question(market: Market, outcome: Outcome) -> Question:
     rate, limits = outcome.requests_per_min / 60, deployment.constraints
     groups = market.snapshot.fleet.of(deployment.key)
     serves = any(group.ready for group in groups)
-    peak = deployment.demand.peak_requests_per_min / 60
+    peak, percent = deployment.demand.peak_requests_per_min, policy.headroom_percent
+    with_spare = with_headroom(outcome.requests_per_min, peak=peak, percent=percent) / 60
     ask = Ask(
         key=deployment.key,
         requests_per_s=rate,
@@ -94,7 +96,7 @@ def question(market: Market, outcome: Outcome) -> Question:
         priority=deployment.objectives.priority,
         holds=_holds(market, outcome, places),
         droughts=_droughts(market, outcome, places),
-        spare_per_s=min(peak, rate * (1 + policy.headroom_percent / 100)) if serves else 0.0,
+        spare_per_s=with_spare if serves else 0.0,
         running=_running(market, outcome, places),
     )
     return Question(outcome, ask, tuple(places))

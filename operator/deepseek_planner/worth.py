@@ -9,19 +9,15 @@ A move for capacity waits for nothing when measurements ask for it.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from deepseek_planner.difference import Difference, Situation
-from deepseek_planner.forecast import covered
+from deepseek_planner.forecast import covered, with_headroom
 from deepseek_planner.plan import DeploymentInput, EngineGroup
 from deepseek_planner.setbacks import cold_start_s
 from deepseek_planner.units import SECONDS_PER_HOUR
-
-WOBBLE = 2.0
-"""Square roots of the planned rate by which it may rise again though the load stays as it is."""
 
 
 class Hold(StrEnum):
@@ -114,9 +110,7 @@ def _held_for_headroom(situation: Situation) -> Waiting | None:
     if plan is None or plan.prediction is None:
         return None
     rate, peak = plan.planned_requests_per_min, situation.deployment.demand.peak_requests_per_min
-    # The forecast of a steady load wobbles too, and at few requests a minute by more than some percent.
-    spare = max(rate * situation.policy.headroom_percent / 100, WOBBLE * math.sqrt(rate))
-    wanted = min(peak, rate + spare)
+    wanted = with_headroom(rate, peak=peak, percent=situation.policy.headroom_percent)
     capacity = plan.prediction.capacity_requests_per_min
     # A tolerance for a capacity that is exactly what is wanted, but for its last binary digit.
     if capacity >= wanted * (1 - 1e-9):

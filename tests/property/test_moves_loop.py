@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from deepseek_planner.demand import Demand
@@ -103,6 +103,7 @@ def test_whatever_the_load_does_savings_respect_the_cooldown_and_the_window(load
 
 @settings(max_examples=25, deadline=None)
 @given(drop_to=st.floats(0, 50), per_replica=st.floats(60, 200))
+@example(drop_to=35.0, per_replica=60.0)  # one replica would do, but not with headroom: two
 def test_load_that_goes_is_followed_down_and_load_that_comes_up(drop_to, per_replica):
     loop = Loop(per_replica).run([500.0] * 30 + [drop_to] * 60 + [500.0] * 60)
     sizes = [loop.declared, *(after for *_, after, _ in loop.moved)]
