@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from deepseek_planner.asked import LOSSY, Request
 from deepseek_planner.catalog import Catalog
@@ -29,7 +30,8 @@ from deepseek_planner.precision import PrecisionChoice
 from deepseek_planner.prediction.batching import CACHE_HELD_OUTPUT
 from deepseek_planner.prediction.predictor import MARGIN_PERCENT
 from deepseek_planner.refusals import context_too_long, does_not_fit, too_slow
-from deepseek_planner.service import Lengths, Limits, Replica, Service, Sized, lengths_of, size
+from deepseek_planner.service import Lengths, Replica, Service, lengths_of
+from deepseek_planner.sizing import Sized, size
 from deepseek_planner.slowest import slowest
 
 
@@ -50,7 +52,6 @@ class Option:
     """How much quality it may cost: 0 for the model's native precision; variants come after all precisions of it."""
     question: EngineQuestion
     memory: Fit
-    limits: Limits
     loads: tuple[float, ...] = ()
     """By class of lengths, the share of one replica that one request per second of that class takes; infinite where it
     cannot serve the class within the targets. Empty where requests are not routed by length."""
@@ -91,8 +92,8 @@ class Option:
             confidence=self.confidence,
             margin_percent=self.margin_percent,
             bottleneck=slowest(self.replica, service.running),
-            time_to_first_token_percentile=self.limits.first_percentile,
-            time_per_output_token_percentile=self.limits.token_percentile,
+            time_to_first_token_percentile=self.replica.limits.first_percentile,
+            time_per_output_token_percentile=self.replica.limits.token_percentile,
             prefill_share=service.prefill_share,
         )
 
@@ -100,74 +101,74 @@ class Option:
         """The same replica with requests of other lengths; None where it then misses a target even when idle."""
         most = _max_running(self.question, self.memory, self.engine, demand)
         replica = replace(self.replica, demand=demand, max_running=most)
-        (sized,) = size([replica], self.limits)
+        (sized,) = size([replica])
         if sized.capacity is None:
             return None
         return replace(self, replica=replica, sized=sized, capacity=sized.capacity, loads=())
 
 
-Refusal = tuple[Rejection, Shape | None]
-"""A rejection and the shape it is about; None where it is about a whole precision."""
-
 Gate = Callable[[Shape], Rejection | None]
 """Whether a shape is worth a closer look: asked after it fits and before its service is worked out."""
 
 
-Known = dict[Laid, "Option | Rejection"]
-"""What is known of shapes already: nodes of other sizes offer the same ones again."""
+class Survey:
+    """Every shape of a model and its variants on some wirings, before those that fit are sized."""
 
+    def __init__(
+        self,
+        asked: Request,
+        places: Sequence[tuple[Wiring, Gate]],
+        catalog: Catalog,
+        *,
+        multi_node: bool,
+        classes: Sequence[RequestClass] = (),
+    ) -> None:
+        """With ``classes`` each option says what share of a replica a request of each class takes."""
+        self.classes = classes
+        self.refusals: list[tuple[int, Rejection, Shape | None]] = []
+        """Place, why not, and the shape that it is about; None where it is about a whole precision."""
+        self.places: dict[Laid, list[int]] = {}
+        """Of each legal shape: nodes of other sizes offer the same ones again."""
+        self.pending: dict[Laid, _Weighing] = {}
+        self.refused: dict[Laid, Rejection] = {}
+        for place, (wiring, gate) in enumerate(places):
+            for each in (asked, *asked.variants):
+                permitted = _legal(each, wiring, catalog, multi_node=multi_node)
+                self.refusals += [(place, refusal, shape) for refusal, shape in permitted.refusals]
+                for laid in permitted.shapes:
+                    known = self.places.get(laid)
+                    if known is not None:
+                        known.append(place)
+                        continue
+                    self.places[laid] = [place]
+                    self._look_at(each, permitted, laid, gate)
 
-def options(
-    asked: Request, wiring: Wiring, catalog: Catalog, *, multi_node: bool, gate: Gate, known: Known
-) -> tuple[list[Option], list[Refusal]]:
-    """All shapes on one wiring, of the model itself and of its variants."""
-    return weigh(asked, [(wiring, gate)], catalog, multi_node=multi_node, known=known)[0]
-
-
-def weigh(
-    asked: Request,
-    places: Sequence[tuple[Wiring, Gate]],
-    catalog: Catalog,
-    *,
-    multi_node: bool,
-    known: Known,
-    classes: Sequence[RequestClass] = (),
-) -> list[tuple[list[Option], list[Refusal]]]:
-    """All shapes on each of the wirings, sized together: that is what makes weighing many of them quick.
-
-    With ``classes`` each option says what share of a replica a request of each class takes.
-    """
-    pending: dict[Laid, _Weighing] = {}
-    menus: list[tuple[list[Refusal], list[Laid]]] = []
-    for wiring, gate in places:
-        refused: list[Refusal] = []
-        laid: list[Laid] = []
-        for each in (asked, *asked.variants):
-            permitted = _legal(each, wiring, catalog, multi_node=multi_node)
-            refused += permitted.refusals
-            laid += permitted.shapes
-            for one in permitted.shapes:
-                if one not in known and one not in pending:
-                    found = _weighing(each, permitted, one, gate)
-                    if isinstance(found, Rejection):
-                        known[one] = found
-                    else:
-                        pending[one] = found
-        menus.append((refused, laid))
-    for one, outcome in zip(pending, _sized(list(pending.values()), classes), strict=True):
-        known[one] = outcome
-    return [_outcomes(refused, laid, known) for refused, laid in menus]
-
-
-def _outcomes(refused: list[Refusal], laid: list[Laid], known: Known) -> tuple[list[Option], list[Refusal]]:
-    found: list[Option] = []
-    for one in laid:
-        outcome = known[one]
-        if isinstance(outcome, Option):
-            found.append(outcome)
+    def _look_at(self, asked: Request, permitted: Legal, laid: Laid, gate: Gate) -> None:
+        found = _weighing(asked, permitted, laid, gate)
+        if isinstance(found, Rejection):
+            self.refused[laid] = found
         else:
-            refused.append((outcome, one.shape))
-    return found, refused
+            self.pending[laid] = found
+
+
+def weigh(surveys: Sequence[Survey]) -> list[dict[Laid, Option | Rejection]]:
+    """Of each survey all legal shapes: what they sustain, or why they do not serve. All are sized together: that is
+    what makes weighing many of them quick.
+    """
+    pending = [(survey, one) for survey in surveys for one in survey.pending.values()]
+    sized = size([one.replica for _, one in pending])
+    loads = iter(_loads([pair for pair, found in zip(pending, sized, strict=True) if found.capacity is not None]))
+    outcomes = iter(
+        too_slow(one.asked, one.replica, found.idle)
+        if found.capacity is None
+        else _option(one, found, found.capacity, next(loads))
+        for (_, one), found in zip(pending, sized, strict=True)
+    )
+    weighed = []
+    for survey in surveys:
+        known = survey.refused | dict(zip(survey.pending, islice(outcomes, len(survey.pending)), strict=True))
+        weighed.append({laid: known[laid] for laid in survey.places})
+    return weighed
 
 
 def _legal(asked: Request, wiring: Wiring, catalog: Catalog, *, multi_node: bool) -> Legal:
@@ -213,38 +214,25 @@ def _weighing(asked: Request, permitted: Legal, laid: Laid, gate: Gate) -> _Weig
         compiled=compiled,
         engine=engine,
         demand=asked.demand,
+        limits=asked.limits,
         max_running=_max_running(question, memory, engine, asked.demand),
         margin=MARGIN_PERCENT[compiled.confidence] / 100,
     )
     return _Weighing(asked, laid, replica, question)
 
 
-def _sized(pending: list[_Weighing], classes: Sequence[RequestClass]) -> Iterator[Option | Rejection]:
-    if not pending:
-        return
-    limits = pending[0].asked.limits
-    sized = size([one.replica for one in pending], limits)
-    serving = [(one, found) for one, found in zip(pending, sized, strict=True) if found.capacity is not None]
-    loads = iter(_loads([one for one, _ in serving], limits, classes))
-    for one, found in zip(pending, sized, strict=True):
-        if found.capacity is None:
-            yield too_slow(one.asked, one.replica, found.idle)
-        else:
-            yield _option(one, found, found.capacity, next(loads))
-
-
-def _loads(serving: list[_Weighing], limits: Limits, classes: Sequence[RequestClass]) -> Iterator[tuple[float, ...]]:
+def _loads(serving: Sequence[tuple[Survey, _Weighing]]) -> Iterator[tuple[float, ...]]:
     """Of each option and class: what one request per second of it takes of a replica that serves nothing else."""
     replicas: list[Replica] = []
-    for one in serving:
-        for kind in classes:
+    for survey, one in serving:
+        for kind in survey.classes:
             shared = one.asked.deployment.demand.shared_prefix_tokens
             demand = lengths_of(kind.input_tokens, kind.output_tokens, shared_prefix_tokens=shared)
             most = _max_running(one.question, one.laid.memory, one.replica.engine, demand)
             replicas.append(replace(one.replica, demand=demand, max_running=most))
-    found = [math.inf if item.capacity is None else 1 / item.capacity.rate_per_s for item in size(replicas, limits)]
-    for index in range(len(serving)):
-        yield tuple(found[index * len(classes) : (index + 1) * len(classes)])
+    found = iter(math.inf if item.capacity is None else 1 / item.capacity.rate_per_s for item in size(replicas))
+    for survey, _ in serving:
+        yield tuple(next(found) for _ in survey.classes)
 
 
 def _option(one: _Weighing, sized: Sized, capacity: Service, loads: tuple[float, ...]) -> Option:
@@ -261,7 +249,6 @@ def _option(one: _Weighing, sized: Sized, capacity: Service, loads: tuple[float,
         loss_rank=asked.loss_rank + loss,
         question=one.question,
         memory=one.laid.memory,
-        limits=asked.limits,
         loads=loads,
     )
 

@@ -39,7 +39,7 @@ from deepseek_planner.plan import (
 from deepseek_planner.service import lengths
 from deepseek_planner.supply import Supply
 from deepseek_planner.units import MicroUsd, format_usd
-from deepseek_planner.weighing import Outcome, World, distinct, find
+from deepseek_planner.weighing import Outcome, World, distinct, find, find_all
 
 MOST_TURNS = 3
 """Times that the search is asked again where a mix by length turns out to miss a target; then lengths stay together."""
@@ -101,7 +101,7 @@ class Cluster:
     def together(self, deployments: Sequence[DeploymentInput]) -> dict[DeploymentKey, DeploymentPlan]:
         """All that compete. Who cannot be served even alone keeps what serves: the others are planned around it."""
         market = self._world.market
-        asked = {item.key: mixing.question(market, find(self._world, item)) for item in deployments}
+        asked = {item.deployment.key: mixing.question(market, item) for item in find_all(self._world, deployments)}
         stuck: dict[DeploymentKey, DeploymentPlan] = {}
         for rounds in itertools.count():
             solution, fleets = self._solve([item for key, item in asked.items() if key not in stuck])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from deepseek_planner import cost, eligibility
@@ -22,9 +22,9 @@ from deepseek_planner.fleets import (
 )
 from deepseek_planner.forecast import MEASURED
 from deepseek_planner.hardware import Offering
-from deepseek_planner.legal import Wiring
+from deepseek_planner.legal import Laid, Wiring
 from deepseek_planner.models import ModelSpec
-from deepseek_planner.options import Gate, Option, Refusal, weigh
+from deepseek_planner.options import Gate, Option, Survey, weigh
 from deepseek_planner.plan import DeploymentInput, Rejection, Routing, Shape
 from deepseek_planner.units import MicroUsd
 
@@ -61,39 +61,77 @@ class Outcome:
     """Every shape on every kind of node, where alternatives are explained."""
 
 
+SURVEYED_TOGETHER = 16
+"""Deployments whose shapes are sized at once: enough for quick sums, few enough to be forgotten soon."""
+
+
 def find(world: World, deployment: DeploymentInput) -> Outcome:
     """Every feasible fleet under the deployment's limits, best first, and why the others are not."""
-    rate, source = eligibility.planned_rate(world.offerings, deployment, world.market.policy)
-    asked = request(deployment, world.catalog, is_measured=source == MEASURED)
-    usable, rejections = eligibility.usable(world.offerings, deployment)
-    measured = deployment.measured if source == MEASURED else None
-    kinds = classes(deployment.demand, measured) if world.market.policy.routing is Routing.BY_LENGTH else ()
-    by_wiring: dict[Wiring, list[Offering]] = {}
-    for offering in usable:
-        wiring = Wiring(offering.accelerator, offering.gpus_per_node, offering.intra_node, offering.inter_node)
-        by_wiring.setdefault(wiring, []).append(offering)
-    places = [
-        (wiring, _gate(deployment, [item for item in usable if item.accelerator == wiring.accelerator]))
-        for wiring in by_wiring
-    ]
-    multi_node = world.market.snapshot.multi_node
-    menus = weigh(asked, places, world.catalog, multi_node=multi_node, known={}, classes=kinds)
-    ledger = _Ledger(world, asked, rate, rejections)
-    for offerings, (found, refused) in zip(by_wiring.values(), menus, strict=True):
-        ledger.refuse(refused, offerings)
-        for option in found:
-            ledger.weigh(option, offerings)
-    return Outcome(
-        deployment=deployment,
-        asked=asked,
-        requests_per_min=rate,
-        source=source,
-        choices=tuple(ledger.choices),
-        classes=kinds,
-        fleets=tuple(sorted(ledger.fleets, key=lambda fleet: fleet.order)),
-        rejections=tuple(distinct(ledger.rejections)),
-        weighed=tuple(ledger.weighed),
-    )
+    (outcome,) = find_all(world, [deployment])
+    return outcome
+
+
+def find_all(world: World, deployments: Sequence[DeploymentInput]) -> Iterator[Outcome]:
+    """The same for each of them."""
+    for start in range(0, len(deployments), SURVEYED_TOGETHER):
+        looks = [_Look(world, deployment) for deployment in deployments[start : start + SURVEYED_TOGETHER]]
+        for look, found in zip(looks, weigh([look.survey for look in looks]), strict=True):
+            yield look.outcome(found)
+
+
+class _Look:
+    """One deployment and the pools that it may use."""
+
+    def __init__(self, world: World, deployment: DeploymentInput) -> None:
+        self._world, self._deployment = world, deployment
+        self._rate, self._source = eligibility.planned_rate(world.offerings, deployment, world.market.policy)
+        is_measured = self._source == MEASURED
+        self._asked = request(deployment, world.catalog, is_measured=is_measured)
+        usable, self._rejections = eligibility.usable(world.offerings, deployment)
+        by_length = world.market.policy.routing is Routing.BY_LENGTH
+        measured = deployment.measured if is_measured else None
+        self._classes = classes(deployment.demand, measured) if by_length else ()
+        self._offerings: dict[Wiring, list[Offering]] = {}
+        for offering in usable:
+            wiring = Wiring(offering.accelerator, offering.gpus_per_node, offering.intra_node, offering.inter_node)
+            self._offerings.setdefault(wiring, []).append(offering)
+        self.survey = Survey(
+            self._asked,
+            [
+                (wiring, _gate(deployment, [item for item in usable if item.accelerator == wiring.accelerator]))
+                for wiring in self._offerings
+            ],
+            world.catalog,
+            multi_node=world.market.snapshot.multi_node,
+            classes=self._classes,
+        )
+
+    def outcome(self, found: Mapping[Laid, Option | Rejection]) -> Outcome:
+        """With what each shape sustains."""
+        ledger = _Ledger(self._world, self._asked, self._rate, self._rejections)
+        by_place = list(self._offerings.values())
+        for place, refusal, shape in self.survey.refusals:
+            ledger.refuse(refusal, shape, by_place[place])
+        serving: list[tuple[Option, list[Offering]]] = []
+        for laid, item in found.items():
+            places = self.survey.places[laid]
+            offerings = by_place[places[0]] if len(places) == 1 else [each for at in places for each in by_place[at]]
+            if isinstance(item, Option):
+                serving.append((item, offerings))
+            else:
+                ledger.refuse(item, laid.shape, offerings)
+        ledger.weigh(serving)
+        return Outcome(
+            deployment=self._deployment,
+            asked=self._asked,
+            requests_per_min=self._rate,
+            source=self._source,
+            choices=tuple(ledger.choices),
+            classes=self._classes,
+            fleets=tuple(sorted(ledger.fleets, key=lambda fleet: fleet.order)),
+            rejections=tuple(distinct(ledger.rejections)),
+            weighed=tuple(ledger.weighed),
+        )
 
 
 class _Ledger:
@@ -110,21 +148,23 @@ class _Ledger:
         self.weighed: list[Weighed] = []
         self._cheapest: dict[tuple[int, int], MicroUsd] = {}
 
-    def refuse(self, refused: Iterable[Refusal], offerings: list[Offering]) -> None:
-        """Shapes that do not serve there."""
-        for refusal, shape in refused:
-            item = self._priced(refusal, refusal.name, shape, offerings)
-            self.rejections.append(item)
-            if self._world.explains and shape is not None:
-                model = self._models[item.name.rpartition("/")[0]]
-                self.weighed.append(Weighed(model, shape, (), None, item))
+    def refuse(self, refusal: Rejection, shape: Shape | None, offerings: list[Offering]) -> None:
+        """A shape that does not serve there."""
+        item = self._priced(refusal, refusal.name, shape, offerings)
+        self.rejections.append(item)
+        if self._world.explains and shape is not None:
+            model = self._models[item.name.rpartition("/")[0]]
+            self.weighed.append(Weighed(model, shape, (), None, item))
 
-    def weigh(self, option: Option, offerings: list[Offering]) -> None:
-        """An option, on all of the offerings where engines of it may be started."""
-        startable, given_up = eligibility.startable(offerings, option.shape, self._tried, option.model)
-        self.rejections += [self._priced(item, item.name, option.shape, offerings) for item in given_up]
-        if not startable:
-            return
+    def weigh(self, serving: Iterable[tuple[Option, list[Offering]]]) -> None:
+        """Options, each on all of its offerings where engines of it may be started."""
+        for option, offerings in serving:
+            startable, given_up = eligibility.startable(offerings, option.shape, self._tried, option.model)
+            self.rejections += [self._priced(item, item.name, option.shape, offerings) for item in given_up]
+            if startable:
+                self._weigh(option, startable, offerings)
+
+    def _weigh(self, option: Option, startable: list[Offering], offerings: list[Offering]) -> None:
         self.choices.append((option, tuple(startable)))
         outcomes = fleets(self._world.market, self._buyer, option, startable)
         works = [item for item in outcomes if isinstance(item, Fleet)]
@@ -134,11 +174,9 @@ class _Ledger:
         self.rejections += refusals
         if self._world.explains:
             model = self._models[option.model]
-            self.weighed.append(
-                _weighed(
-                    self._world, model, option, offerings, self._buyer.requests_per_min, works=works, refusals=refusals
-                )
-            )
+            rate = self._buyer.requests_per_min
+            weighed = _weighed(self._world, model, option, offerings, rate, works=works, refusals=refusals)
+            self.weighed.append(weighed)
 
     def _priced(self, rejection: Rejection, name: str, shape: Shape | None, offerings: list[Offering]) -> Rejection:
         """With the accelerator, and what one replica, or one accelerator, costs on the cheapest of these pools."""

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from deepseek_planner import catalog as catalogs
+from deepseek_planner.asked import Request
 from deepseek_planner.demand import (
     AccuracyClass,
     Demand,
@@ -13,14 +14,18 @@ from deepseek_planner.demand import (
     LengthBucket,
     LengthDistribution,
     Objectives,
+    RequestClass,
 )
 from deepseek_planner.hardware import CapacityType, InterNode, Offering, Price
+from deepseek_planner.legal import Wiring
+from deepseek_planner.options import Option, Survey, weigh
 from deepseek_planner.plan import (
     Constraints,
     DeploymentInput,
     DeploymentKey,
     DeploymentPlan,
     Policy,
+    Rejection,
     Snapshot,
 )
 from deepseek_planner.risk import RESERVED_DIVISOR
@@ -99,3 +104,19 @@ def weighed_usd(found: DeploymentPlan) -> float:
 def planned(asked: DeploymentInput, *offerings: Offering, multi_node: bool = False) -> DeploymentPlan:
     """The plan of the only deployment."""
     return plan(snapshot(asked, offerings=offerings, multi_node=multi_node), CATALOG, Policy()).deployments[asked.key]
+
+
+def weighed(
+    asked: Request, *places: Wiring, classes: tuple[RequestClass, ...] = ()
+) -> list[tuple[list[Option], list[Rejection]]]:
+    """Of each of the wirings the shapes that serve, whatever they cost, and why the others do not."""
+    gates = [(place, lambda _: None) for place in places]
+    survey = Survey(asked, gates, CATALOG, multi_node=False, classes=classes)
+    (outcomes,) = weigh([survey])
+    found = []
+    for place in range(len(places)):
+        here = [outcome for laid, outcome in outcomes.items() if place in survey.places[laid]]
+        refused = [refusal for at, refusal, _ in survey.refusals if at == place]
+        refused += [item for item in here if isinstance(item, Rejection)]
+        found.append(([item for item in here if isinstance(item, Option)], refused))
+    return found

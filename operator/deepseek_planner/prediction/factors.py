@@ -17,7 +17,7 @@ from deepseek_planner.prediction.terms import PACE, PART_NAMES
 
 
 class Factors(NamedTuple):
-    """Factors and seconds of one shape, or arrays of shape (models, 1) of many."""
+    """Factors and seconds of one shape, or arrays of shape (models,) of many."""
 
     decode: Any
     """By :class:`operations.Part`: of a step without prompt tokens."""

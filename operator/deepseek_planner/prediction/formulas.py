@@ -56,7 +56,7 @@ class Sharding:
 @dataclass(frozen=True, slots=True)
 class Batch:
     """One step of one rank: ``decodes`` sequences at ``context`` tokens, and ``prompts`` chunks of ``chunk`` new
-    tokens each after ``history`` earlier ones. Numbers, or arrays that broadcast to (models, batches).
+    tokens each after ``history`` earlier ones. Numbers, or arrays that broadcast to (batches, models).
     """
 
     decodes: Any

@@ -46,7 +46,7 @@ LEAST_ARRIVALS = 1e-9
 
 
 class Schedulers(NamedTuple):
-    """What of the engines shapes the steps: arrays of shape (models, 1), or numbers for all."""
+    """What of the engines shapes the steps: arrays of shape (models,), or numbers for all."""
 
     token_budget: Any
     """Most tokens of a step."""
@@ -62,7 +62,7 @@ class Schedulers(NamedTuple):
 
 
 class Arrivals(NamedTuple):
-    """Lengths of the requests, in tokens: arrays of shape (models, 1), or numbers for all."""
+    """Lengths of the requests, in tokens: arrays of shape (models,), or numbers for all."""
 
     prompt: Any
     """Mean of what no cached prefix saves."""
@@ -81,23 +81,26 @@ class Arrivals(NamedTuple):
 
 
 class Percentiles(NamedTuple):
-    """The asked percentiles as normal quantiles; of TTFT also the share that may be later."""
+    """The asked percentiles as normal quantiles: arrays of shape (models,), or numbers for all."""
 
-    first_z: float
-    first_share: float
-    token_z: float
+    first_z: Any
+    token_z: Any
 
 
 class Served(NamedTuple):
-    """Service of one replica of each model at each concurrency: arrays of shape (models, concurrencies)."""
+    """Service of one replica of each model at each concurrency: arrays of shape (concurrencies, models).
+
+    Models are the last axis: there are more of them, and loops over neighbours in memory are the quick ones.
+    """
 
     rate_per_s: Any
     first_token_s: Any
     per_token_s: Any
     prefill_share: Any
     """Part of the busy time that goes to prompts."""
-    is_stable: Any
-    """Whether prompts fit into the steps."""
+    fullness: Any
+    """Tokens of prompts that arrive in a step, over the most that its budget may hold of them: above one their queue
+    grows without end."""
 
 
 class Engines:
@@ -111,19 +114,28 @@ class Engines:
         arrivals: Arrivals,
         percentiles: Percentiles,
     ) -> None:
+        decode, mixed = (np.array([one[place] for one in factors]).T.copy() for place in (0, 1))
+        self._factors = Factors(decode, mixed, *np.array([one[2:] for one in factors]).T.copy())
         self._stack, self._schedulers, self._percentiles = stack, schedulers, percentiles
         self._context = arrivals.cached + arrivals.prompt + arrivals.output / 2.0
         # From here on an answer is as long as the steps that it takes.
         self._arrivals = arrivals._replace(
             output=arrivals.output / schedulers.accepted, per_output=arrivals.per_output * schedulers.accepted
         )
-        decode = np.array([one.decode for one in factors]).T[..., None]
-        mixed = np.array([one.mixed for one in factors]).T[..., None]
-        rest = np.array([one[2:] for one in factors]).T[..., None]
-        self._factors = Factors(decode, mixed, *rest)
+
+    def of(self, models: Sequence[int]) -> Engines:
+        """Some of them: where every model has numbers of its own."""
+        found = Engines.__new__(Engines)
+        found._stack, found._context = self._stack.of(models), self._context[models]
+        found._factors = Factors(*(field[..., models] for field in self._factors))
+        found._schedulers = Schedulers(*(field[models] for field in self._schedulers))
+        arrivals = (field if isinstance(field, float) else field[models] for field in self._arrivals)
+        found._arrivals = Arrivals(*arrivals)
+        found._percentiles = Percentiles(*(field[models] for field in self._percentiles))
+        return found
 
     def at(self, running: Any) -> Served:
-        """Service with that many requests running per replica on average: shape (models, concurrencies)."""
+        """Service with that many requests running per replica on average: shape (concurrencies, models)."""
         load = self._arrivals
         each = running / (self._schedulers.pipeline * self._schedulers.data)
         mix = self._mix(each)
@@ -139,7 +151,7 @@ class Engines:
             first_token_s=self._first_token(mix, prompts, step, own, own_far),
             per_token_s=self._per_token(mix, prompts, step, plain, slope) / self._schedulers.accepted,
             prefill_share=prompts.share,
-            is_stable=(mix.fullness <= FULLEST) & (mix.room > 1.0),
+            fullness=np.where(mix.room > 1.0, mix.fullness / FULLEST, np.inf),
         )
 
     def _mix(self, each: Any) -> _Mix:
@@ -158,7 +170,7 @@ class Engines:
         """Seconds of a decode step and of a mixed one, how much longer the former is per request more, and seconds of
         the steps that carry a request's own prompt: of a mean one, and at the percentile.
         """
-        load, each, width = self._arrivals, mix.each, mix.each.shape[1]
+        load, each, width = self._arrivals, mix.each, len(mix.each)
         more = 1.0 + np.sqrt(each)
         chunks = np.maximum(1.0 / mix.prompts, 1.0)
         tokens = mix.prompts * load.prompt
@@ -186,7 +198,7 @@ class Engines:
             ),
         )
         seconds = seconds * (1.0 + self._schedulers.draft)
-        plain, fuller, carrying, own, own_far = (seconds[:, width * i : width * (i + 1)] for i in range(5))
+        plain, fuller, carrying, own, own_far = (seconds[width * i : width * (i + 1)] for i in range(5))
         # A step with a prompt never takes less than one without: two fits must not say so at a small chunk.
         own, own_far = np.maximum(own, plain) * owns[0], np.maximum(own_far, plain) * owns[1]
         return plain, np.maximum(carrying, plain), (fuller - plain) / more, own, own_far
@@ -198,8 +210,8 @@ class Engines:
     def _seconds(self, width: int, batch: Batch) -> Any:
         """Of steps whose first two parts of that width carry no prompts, and the other three do."""
         fix, parts = self._factors, self._stack.step(batch)
-        decode = _weighted(fix.decode, [part[:, : 2 * width] for part in parts]) + fix.decode_s
-        mixed = _weighted(fix.mixed, [part[:, 2 * width :] for part in parts]) + fix.mixed_s
+        decode = _weighted(fix.decode, [part[: 2 * width] for part in parts]) + fix.decode_s
+        mixed = _weighted(fix.mixed, [part[2 * width :] for part in parts]) + fix.mixed_s
         beside = fix.sequence_s * (batch.decodes + batch.prompts)
         return (_beside(decode, mixed) + beside) * self._schedulers.pipeline
 
@@ -237,12 +249,12 @@ class Engines:
 
 
 def _beside(*parts: Any) -> Any:
-    """Arrays of shape (models, concurrencies), one after the other."""
-    return np.concatenate(parts, axis=1)
+    """Arrays of shape (concurrencies, models), one after the other."""
+    return np.concatenate(parts)
 
 
 def _weighted(factors: Any, parts: Sequence[Any]) -> Any:
-    """Sum of the parts, each times its factors of shape (models, 1)."""
+    """Sum of the parts, each times its factors of shape (models,)."""
     total = factors[0] * parts[0]
     for factor, part in zip(factors[1:], parts[1:], strict=True):
         total += factor * part

@@ -19,33 +19,36 @@ class Rows:
     __slots__ = ("kinds",)
 
     def __init__(self, model: StepModel) -> None:
-        self.kinds = tuple(np.array(kind, dtype=float) for kind in model.operations)
+        self.kinds = tuple(
+            np.array(kind, dtype=float).reshape(len(kind), width)
+            for kind, width in zip(model.operations, WIDTHS, strict=True)
+        )
 
 
 class Stack:
-    """Step models beside each other: fields of operations are arrays of shape (operations, models, 1)."""
+    """Step models beside each other: fields of operations are arrays of shape (operations, 1, models)."""
 
     def __init__(self, models: Sequence[Rows]) -> None:
-        self._models = models
-        # One by one: arrays of all of them at once are larger than the processor's caches.
-        self._products = [Product(*rows) for rows in zip(*self._fields(0), strict=True)]
-        self._experts = Experts(*self._fields(1))
-        self._attending = Attending(*self._fields(2))
-        self._collectives = Collective(*self._fields(3))
-        self._head = Product(*self._fields(4))
-        self._elementwise_s = self._fields(5)[0][0]
+        self._kinds = [_fields([rows.kinds[kind] for rows in models]) for kind in range(len(WIDTHS))]
+        self._prepare()
 
-    def _fields(self, kind: int) -> Any:
-        """Fields of one kind; models with fewer such operations than others get some that take no time."""
-        most = max(len(rows.kinds[kind]) for rows in self._models)
-        fields = np.zeros((most, len(self._models), WIDTHS[kind]))
-        for index, rows in enumerate(self._models):
-            if len(rows.kinds[kind]):
-                fields[: len(rows.kinds[kind]), index] = rows.kinds[kind]
-        return fields.transpose(2, 0, 1)[..., None]
+    def of(self, columns: Sequence[int]) -> Stack:
+        """Some of the models."""
+        found = Stack.__new__(Stack)
+        found._kinds = [fields[..., columns] for fields in self._kinds]
+        found._prepare()
+        return found
+
+    def _prepare(self) -> None:
+        products, experts, attending, collectives, head, elementwise = self._kinds
+        # One by one: arrays of all of them at once are larger than the processor's caches.
+        self._products = [Product(*rows) for rows in products.transpose(1, 0, 2, 3)]
+        self._experts, self._attending = Experts(*experts), Attending(*attending)
+        self._collectives, self._head = Collective(*collectives), Product(*head)
+        self._elementwise_s = elementwise[0][0]
 
     def step(self, batch: Batch) -> Seconds:
-        """Seconds by :class:`Part`, each an array of shape (models, batches)."""
+        """Seconds by :class:`Part`, each an array of shape (batches, models)."""
         tokens = batch.tokens
         shared = tokens * batch.level
         products = np.zeros(np.shape(tokens))
@@ -59,3 +62,13 @@ class Stack:
             self._collectives.seconds(tokens, batch.level).sum(axis=0),
             self._elementwise_s * tokens,
         )
+
+
+def _fields(models: Sequence[Any]) -> Any:
+    """Fields of one kind, of operations by model; models with fewer of these than others get some that take no time."""
+    counts = np.array([len(rows) for rows in models])
+    rows = np.concatenate(models)
+    operations = np.arange(len(rows)) - np.repeat(counts.cumsum() - counts, counts)
+    fields = np.zeros((rows.shape[1], int(counts.max()), 1, len(models)))
+    fields[:, operations, 0, np.repeat(np.arange(len(counts)), counts)] = rows.T
+    return fields

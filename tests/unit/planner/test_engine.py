@@ -23,12 +23,12 @@ from deepseek_planner.hardware import InterNode
 from deepseek_planner.legal import Wiring
 from deepseek_planner.memory import CACHE_UNIT_BYTES, Fit, fit
 from deepseek_planner.models import Precision
-from deepseek_planner.options import options
 from deepseek_planner.plan import DeploymentInput, EngineReason, Shape
 from deepseek_planner.precision import PrecisionChoice, choices
-from deepseek_planner.service import Replica, size
+from deepseek_planner.service import Replica
 from deepseek_planner.service import lengths as lengths_of
-from support.planning import CATALOG, demand, deployment, lengths, objectives, offering, planned
+from deepseek_planner.sizing import size
+from support.planning import CATALOG, demand, deployment, lengths, objectives, offering, planned, weighed
 
 
 def question(
@@ -348,10 +348,10 @@ def test_hardly_any_shape_would_sustain_more_with_another_step() -> None:
                 wanted = objectives(ttft_s=ttft_s, tpot_s=tpot_s)
                 asked = request(deployment(model, objectives=wanted), CATALOG, is_measured=False)
                 wiring = Wiring(accelerator, 8, CATALOG.accelerator(accelerator).intra_node, InterNode.ETHERNET)
-                found, _ = options(asked, wiring, CATALOG, multi_node=False, gate=lambda _: None, known={})
+                ((found, _),) = weighed(asked, wiring)
                 for factor, seen in ratios.items():
                     others = [with_step(item.replica, factor) for item in found]
-                    for item, other in zip(found, size(others, asked.limits), strict=True):
+                    for item, other in zip(found, size(others), strict=True):
                         seen.append(other.capacity.rate_per_s / item.capacity.rate_per_s if other.capacity else 0.0)
     gaining = {factor: sum(ratio > 1.05 for ratio in seen) / len(seen) for factor, seen in ratios.items()}
     losing = sum(ratio < 0.95 for ratio in ratios[0.5]) / len(ratios[0.5])

@@ -9,35 +9,30 @@ from deepseek_planner.asked import request
 from deepseek_planner.demand import classes
 from deepseek_planner.hardware import InterNode, IntraNode
 from deepseek_planner.legal import Wiring
-from deepseek_planner.options import Option, Refusal, options, weigh
-from deepseek_planner.plan import DeploymentInput, RejectionReason, Shape
-from support.planning import CATALOG, demand, deployment, lengths, objectives
+from deepseek_planner.options import Option
+from deepseek_planner.plan import DeploymentInput, Rejection, RejectionReason
+from support.planning import CATALOG, demand, deployment, lengths, objectives, weighed
 
 QWEN_7B, QWEN_32B = "deepseek-r1-distill-qwen-7b", "deepseek-r1-distill-qwen-32b"
 H100 = Wiring("h100", 8, IntraNode.NVLINK, InterNode.EFA)
 H200 = Wiring("h200", 8, IntraNode.NVLINK, InterNode.EFA)
 
-
-def free(_: Shape) -> None:
-    """No gate."""
+Found = tuple[list[Option], list[Rejection]]
 
 
-def found(asked: DeploymentInput, *places: Wiring, by_length: bool = False) -> list[tuple[list[Option], list[Refusal]]]:
+def found(asked: DeploymentInput, *places: Wiring, by_length: bool = False) -> list[Found]:
     kinds = classes(asked.demand) if by_length else ()
-    wanted = request(asked, CATALOG, is_measured=False)
-    gates = [(place, free) for place in places]
-    return weigh(wanted, gates, CATALOG, multi_node=False, known={}, classes=kinds)
+    return weighed(request(asked, CATALOG, is_measured=False), *places, classes=kinds)
 
 
 def test_places_weighed_together_are_as_each_alone() -> None:
     asked = deployment("deepseek-v3", objectives=objectives(per_hour="1000"))
     together = found(asked, H100, H200)
-    wanted = request(asked, CATALOG, is_measured=False)
-    alone = [options(wanted, place, CATALOG, multi_node=False, gate=free, known={}) for place in (H100, H200)]
+    alone = [found(asked, place)[0] for place in (H100, H200)]
 
     for (first, refused), (second, refused_alone) in zip(together, alone, strict=True):
         assert [one.shape for one in first] == [one.shape for one in second]
-        assert [item.name for item, _ in refused] == [item.name for item, _ in refused_alone]
+        assert [item.name for item in refused] == [item.name for item in refused_alone]
         for one, other in zip(first, second, strict=True):
             assert one.capacity.rate_per_s == pytest.approx(other.capacity.rate_per_s, rel=1e-9)
 
@@ -63,7 +58,7 @@ def test_variants_come_after_all_precisions_of_the_own_model() -> None:
     assert max(one.loss_rank for one in own) < min(one.loss_rank for one in other)
     assert {one.name for one in other} == {f"{QWEN_7B}/{one.shape.name}" for one in other}
     assert max(one.capacity.rate_per_s for one in other) > max(one.capacity.rate_per_s for one in own)
-    assert any(item.name.startswith(f"{QWEN_7B}/h100-") for item, _ in refused)
+    assert any(item.name.startswith(f"{QWEN_7B}/h100-") for item in refused)
 
 
 def test_own_weights_have_no_other_precision_but_their_variants_do() -> None:
@@ -120,7 +115,7 @@ def test_a_prediction_is_shared_evenly_by_replicas() -> None:
 def test_refusals_name_the_number_that_would_pass() -> None:
     asked = deployment("deepseek-v3", objectives=objectives(ttft_s=0.05, tpot_s=None, per_hour="1000"))
     ((serving, refused),) = found(asked, H200)
-    slow = [item for item, _ in refused if item.reason is RejectionReason.TTFT_TOO_HIGH]
+    slow = [item for item in refused if item.reason is RejectionReason.TTFT_TOO_HIGH]
 
     assert not serving
     assert slow

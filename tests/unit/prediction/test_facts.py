@@ -126,10 +126,10 @@ def test_many_models_in_arrays_take_what_each_takes_alone(name, batches, where, 
         for one in where
         for cut in cuts
     ]
-    columns = [np.array([[batch[field] for batch in batches]] * len(models)) for field in range(6)]
-    found = Stack([Rows(model) for model in models]).step(Batch(*columns))
-    for row, model in enumerate(models):
-        for column, batch in enumerate(batches):
+    fields = [np.array([[batch[field]] * len(models) for batch in batches]) for field in range(6)]
+    found = Stack([Rows(model) for model in models]).step(Batch(*fields))
+    for column, model in enumerate(models):
+        for row, batch in enumerate(batches):
             alone = model.step(Batch(*batch))
             for part in Part:
                 assert found[part][row, column] == pytest.approx(alone[part], rel=1e-9, abs=1e-15)
