@@ -134,6 +134,22 @@ class _Look:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """An option where it may run."""
+
+    option: Option
+    startable: list[Offering]
+    """Where engines of it were not given up."""
+    offerings: list[Offering]
+
+    @property
+    def rank(self) -> tuple[object, ...]:
+        """Of as many accelerators: the least lossy, the surest, the roomiest; then by name."""
+        option = self.option
+        return option.loss_rank, option.margin_percent, -option.capacity.rate_per_s, option.name
+
+
 class _Ledger:
     """What has been found for one deployment so far."""
 
@@ -142,6 +158,7 @@ class _Ledger:
         self._buyer = Buyer(asked, rate, served_requests_per_min(asked.deployment))
         self._models = {each.variant: each.model for each in (asked, *asked.variants)}
         self._tried = eligibility.tried(world.market.snapshot, asked.deployment, world.market.policy)
+        self._groups = world.market.snapshot.fleet.of(asked.deployment.key)
         self.rejections = rejections
         self.choices: list[tuple[Option, tuple[Offering, ...]]] = []
         self.fleets: list[Fleet] = []
@@ -158,25 +175,62 @@ class _Ledger:
 
     def weigh(self, serving: Iterable[tuple[Option, list[Offering]]]) -> None:
         """Options, each on all of its offerings where engines of it may be started."""
+        places: list[_Place] = []
         for option, offerings in serving:
             startable, given_up = eligibility.startable(offerings, option.shape, self._tried, option.model)
             self.rejections += [self._priced(item, item.name, option.shape, offerings) for item in given_up]
             if startable:
-                self._weigh(option, startable, offerings)
+                places.append(_Place(option, startable, offerings))
+        beaten = self._beaten(places)
+        for place in places:
+            if id(place) not in beaten:
+                self.choices.append((place.option, tuple(place.startable)))
+                self._weigh(place)
+            elif self._world.explains:
+                self._explain(place, *self._bought(place))
 
-    def _weigh(self, option: Option, startable: list[Offering], offerings: list[Offering]) -> None:
-        self.choices.append((option, tuple(startable)))
-        outcomes = fleets(self._world.market, self._buyer, option, startable)
+    def _beaten(self, places: Sequence[_Place]) -> set[int]:
+        """Those that another of as many accelerators and nodes on the same pools beats: as good, as sure, and with no
+        less capacity, so that it can stand in for them in every fleet that spreads requests evenly.
+        """
+        if self._world.market.policy.routing is not Routing.EVEN:
+            return set()
+        running = {(group.shape, group.model) for group in self._groups}
+        alike: dict[tuple[object, ...], list[_Place]] = {}
+        for place in places:
+            shape = place.option.shape
+            pools = tuple(map(id, place.startable))
+            alike.setdefault((shape.accelerators, shape.nodes_per_replica, pools), []).append(place)
+        beaten: set[int] = set()
+        for group in alike.values():
+            best = 0.0
+            for place in sorted(group, key=lambda place: place.rank):
+                capacity = place.option.capacity.rate_per_s
+                if capacity <= best and (place.option.shape, place.option.model) not in running:
+                    beaten.add(id(place))
+                best = max(best, capacity)
+        return beaten
+
+    def _bought(self, place: _Place) -> tuple[list[Fleet], list[Rejection]]:
+        """Fleets of the option alone, and why there are no others."""
+        outcomes = fleets(self._world.market, self._buyer, place.option, place.startable)
         works = [item for item in outcomes if isinstance(item, Fleet)]
         refused = [item for item in outcomes if isinstance(item, Rejection)]
-        refusals = [self._priced(item, option.name, option.shape, offerings) for item in refused]
+        shape, offerings = place.option.shape, place.offerings
+        return works, [self._priced(item, place.option.name, shape, offerings) for item in refused]
+
+    def _weigh(self, place: _Place) -> None:
+        works, refusals = self._bought(place)
         self.fleets += works
         self.rejections += refusals
         if self._world.explains:
-            model = self._models[option.model]
-            rate = self._buyer.requests_per_min
-            weighed = _weighed(self._world, model, option, offerings, rate, works=works, refusals=refusals)
-            self.weighed.append(weighed)
+            self._explain(place, works, refusals)
+
+    def _explain(self, place: _Place, works: list[Fleet], refusals: list[Rejection]) -> None:
+        model, rate = self._models[place.option.model], self._buyer.requests_per_min
+        self.weighed.append(
+            _weighed(self._world, model, place.option, place.offerings, rate, works=works, refusals=refusals)
+        )
 
     def _priced(self, rejection: Rejection, name: str, shape: Shape | None, offerings: list[Offering]) -> Rejection:
         """With the accelerator, and what one replica, or one accelerator, costs on the cheapest of these pools."""
