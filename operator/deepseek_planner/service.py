@@ -15,6 +15,7 @@ import numpy as np
 from deepseek_planner.demand import Demand, LatencyTarget, LengthDistribution, Measured
 from deepseek_planner.plan import EngineParameters
 from deepseek_planner.prediction.compiled import Compiled, stacked
+from deepseek_planner.prediction.factors import beside
 from deepseek_planner.prediction.serving import Arrivals, Engines, Percentiles, Schedulers
 
 NORMAL_QUANTILE = {50: 0.0, 90: 1.2816, 95: 1.6449, 99: 2.3263}
@@ -179,32 +180,40 @@ class Replica:
 def engines(replicas: Sequence[Replica]) -> Engines:
     """The replicas' closed forms, side by side."""
     shapes = [one.compiled.setting.shape for one in replicas]
-    rows = np.array(
-        [
-            (
-                one.engine.max_num_batched_tokens,
-                shape.pipeline_parallel,
-                shape.data_parallel,
-                *one.draft_facts,
-                one.demand.prefill_mean,
-                one.demand.prefill_at[one.limits.first_percentile],
-                max(0.0, one.demand.input_mean - one.demand.prefill_mean),
-                one.demand.output_mean,
-                one.demand.variation,
-                one.demand.third,
-                one.demand.per_output,
-                NORMAL_QUANTILE[one.limits.first_percentile],
-                NORMAL_QUANTILE[one.limits.token_percentile],
-            )
-            for one, shape in zip(replicas, shapes, strict=True)
-        ]
-    ).T.copy()
+    schedulers = [
+        (one.engine.max_num_batched_tokens, shape.pipeline_parallel, shape.data_parallel, *one.draft_facts)
+        for one, shape in zip(replicas, shapes, strict=True)
+    ]
+    # Few loads for many replicas: all shapes of a deployment get the same.
+    loads: dict[tuple[int, int], tuple[float, ...]] = {}
+    for one in replicas:
+        key = id(one.demand), id(one.limits)
+        if key not in loads:
+            loads[key] = _load(one.demand, one.limits)
+    places = {key: place for place, key in enumerate(loads)}
+    fields = np.array(list(loads.values()))[[places[id(one.demand), id(one.limits)] for one in replicas]].T.copy()
     return Engines(
         stacked([one.compiled for one in replicas]),
-        [one.compiled.factors for one in replicas],
-        Schedulers(*rows[:6]),
-        Arrivals(*rows[6:13]),
-        Percentiles(*rows[13:]),
+        beside(np.concatenate([one.compiled.factor_row for one in replicas])),
+        Schedulers(*np.array(schedulers, dtype=float).T.copy()),
+        Arrivals(*fields[2:]),
+        Percentiles(*fields[:2]),
+    )
+
+
+def _load(demand: Lengths, limits: Limits) -> tuple[float, ...]:
+    """Fields of :class:`Percentiles`, then of :class:`Arrivals`."""
+    first = limits.first_percentile
+    return (
+        NORMAL_QUANTILE[first],
+        NORMAL_QUANTILE[limits.token_percentile],
+        demand.prefill_mean,
+        demand.prefill_at[first],
+        max(0.0, demand.input_mean - demand.prefill_mean),
+        demand.output_mean,
+        demand.variation,
+        demand.third,
+        demand.per_output,
     )
 
 

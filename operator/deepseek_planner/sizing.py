@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from deepseek_planner.monotone import between
 from deepseek_planner.service import Replica, Service, engines, highest_running
 
-GRID = 16
+GRID = 12
 """Concurrencies looked at, from idle to the most that fit, before those around the highest that keeps the targets."""
 NEARER = ((-0.25, 0.0, 0.25), (-0.15, 0.0, 0.15), (-0.05, -0.005))
 """Then looked at, pass by pass: so far from where a straight line between the last that keeps the targets and the first
@@ -25,6 +26,7 @@ INSIDE = 0.005
 """Part of that distance at either end where nothing is looked at."""
 IDLE_RUNNING, LEAST_RUNNING = 0.02, 0.25
 """Requests running on average on a replica that is called idle, and at the first concurrency above."""
+MEASURES = ("time_to_first_token_s", "time_per_output_token_s", "running", "prefill_share")
 SIZED_TOGETHER = 256
 """Replicas whose arrays fit the processor's caches."""
 
@@ -64,20 +66,22 @@ class Sized:
             return points[-1]
         if rate_per_s <= points[0].rate_per_s:
             return replace(points[0], rate_per_s=rate_per_s, utilization=rate_per_s / highest)
-        index = next(i for i, point in enumerate(points) if point.rate_per_s > rate_per_s)
-        low, high = points[index - 1], points[index]
-        part = (rate_per_s - low.rate_per_s) / (high.rate_per_s - low.rate_per_s)
-        names = "time_to_first_token_s", "time_per_output_token_s", "running", "prefill_share"
-        between = {name: getattr(low, name) + part * (getattr(high, name) - getattr(low, name)) for name in names}
-        return Service(rate_per_s=rate_per_s, utilization=rate_per_s / highest, **between)
+        rates = [point.rate_per_s for point in points]
+        first, token, running, share = (
+            between(rates, [getattr(point, name) for point in points], rate_per_s) for name in MEASURES
+        )
+        return Service(rate_per_s, first, token, running, share, rate_per_s / highest)
 
 
 def size(replicas: Sequence[Replica]) -> list[Sized]:
     """For each replica the highest rate within its limits, margin included, and the rates below."""
-    found: list[Sized] = []
-    for start in range(0, len(replicas), SIZED_TOGETHER):
-        found += _sized(replicas[start : start + SIZED_TOGETHER])
-    return found
+    # Side by side the model with the most operations of a kind decides how many are worked out for all.
+    order = sorted(range(len(replicas)), key=lambda place: replicas[place].compiled.rows.counts)
+    found: dict[int, Sized] = {}
+    for start in range(0, len(order), SIZED_TOGETHER):
+        places = order[start : start + SIZED_TOGETHER]
+        found |= zip(places, _sized([replicas[place] for place in places]), strict=True)
+    return [found[place] for place in range(len(replicas))]
 
 
 def _sized(replicas: Sequence[Replica]) -> list[Sized]:

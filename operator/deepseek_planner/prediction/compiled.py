@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from deepseek_planner.hardware import Accelerator, InterNode, IntraNode
 from deepseek_planner.models import ModelSpec
 from deepseek_planner.plan import Confidence, Shape
@@ -50,7 +52,7 @@ class Setting(NamedTuple):
 class Compiled:
     """One shape's step model with its corrections."""
 
-    __slots__ = ("confidence", "factors", "rows", "setting", "steps")
+    __slots__ = ("confidence", "factor_row", "factors", "rows", "setting", "steps")
 
     def __init__(self, model: ModelSpec, setting: Setting, corrections: Corrections) -> None:
         architecture, name = _architecture(model)
@@ -63,6 +65,7 @@ class Compiled:
         self.steps = StepModel(architecture, run.sharding, stored, facts, curve_set(base.curves, curves_engine(run)))
         self.rows = Rows(self.steps)
         self.factors: Factors = factors(run, corrections, base, self.steps.layers)
+        self.factor_row = np.array([self.factors.flat])
         is_spread = shape.pipeline_parallel > 1 or shape.data_parallel > 1 or shape.nodes_per_replica > 1
         self.confidence: Confidence = confidence(run, corrections, base, is_spread=is_spread)
 

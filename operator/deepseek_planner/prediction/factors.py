@@ -37,6 +37,17 @@ class Factors(NamedTuple):
     first_token_s_per_token: Any
     """Per prompt token, cached ones included."""
 
+    @property
+    def flat(self) -> tuple[float, ...]:
+        """All numbers in a row."""
+        return *self.decode, *self.mixed, *self[2:]
+
+
+def beside(rows: Any) -> Factors:
+    """Of rows of numbers, one for each shape."""
+    fields, parts = rows.T.copy(), len(PART_NAMES)
+    return Factors(fields[:parts], fields[parts : 2 * parts], *fields[2 * parts :])
+
 
 def factors(run: Run, corrections: Corrections, system: System, layers: float) -> Factors:
     """Factors of a run's groups; ``layers``: of one pipeline stage."""

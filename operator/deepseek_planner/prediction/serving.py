@@ -109,14 +109,12 @@ class Engines:
     def __init__(
         self,
         stack: Stack,
-        factors: Sequence[Factors],
+        factors: Factors,
         schedulers: Schedulers,
         arrivals: Arrivals,
         percentiles: Percentiles,
     ) -> None:
-        decode, mixed = (np.array([one[place] for one in factors]).T.copy() for place in (0, 1))
-        self._factors = Factors(decode, mixed, *np.array([one[2:] for one in factors]).T.copy())
-        self._stack, self._schedulers, self._percentiles = stack, schedulers, percentiles
+        self._stack, self._factors, self._schedulers, self._percentiles = stack, factors, schedulers, percentiles
         self._context = arrivals.cached + arrivals.prompt + arrivals.output / 2.0
         # From here on an answer is as long as the steps that it takes.
         self._arrivals = arrivals._replace(

@@ -16,9 +16,10 @@ WIDTHS = (*(len(kind._fields) for kind in (Product, Experts, Attending, Collecti
 class Rows:
     """One step model's operations as arrays, made once."""
 
-    __slots__ = ("kinds",)
+    __slots__ = ("counts", "kinds")
 
     def __init__(self, model: StepModel) -> None:
+        self.counts = tuple(map(len, model.operations))
         self.kinds = tuple(
             np.array(kind, dtype=float).reshape(len(kind), width)
             for kind, width in zip(model.operations, WIDTHS, strict=True)
@@ -41,27 +42,66 @@ class Stack:
 
     def _prepare(self) -> None:
         products, experts, attending, collectives, head, elementwise = self._kinds
-        # One by one: arrays of all of them at once are larger than the processor's caches.
-        self._products = [Product(*rows) for rows in products.transpose(1, 0, 2, 3)]
+        self._products, self._head = _Products(products), _Products(head)
         self._experts, self._attending = Experts(*experts), Attending(*attending)
-        self._collectives, self._head = Collective(*collectives), Product(*head)
+        self._collectives = _Collectives(collectives)
         self._elementwise_s = elementwise[0][0]
 
     def step(self, batch: Batch) -> Seconds:
         """Seconds by :class:`Part`, each an array of shape (batches, models)."""
         tokens = batch.tokens
         shared = tokens * batch.level
-        products = np.zeros(np.shape(tokens))
-        for product in self._products:
-            products += product.seconds(tokens)
         return (
-            products + self._head.seconds(batch.sampled)[0],
+            self._products.seconds(tokens) + self._head.seconds(batch.sampled),
             self._experts.seconds(shared).sum(axis=0),
             self._attending.decode_seconds(batch.decodes, batch.context, batch.width).sum(axis=0),
             self._attending.prefill_seconds(batch.prompts, batch.chunk, batch.history).sum(axis=0),
-            self._collectives.seconds(tokens, batch.level).sum(axis=0),
+            self._collectives.seconds(tokens, shared),
             self._elementwise_s * tokens,
         )
+
+
+class _Products:
+    """The sum of :meth:`formulas.Product.seconds` over products: what is linear in tokens is added up beforehand, and
+    what is left of each is the root of a square polynomial.
+    """
+
+    def __init__(self, fields: Any) -> None:
+        each = Product(*fields)
+        self._once_s, self._per_token_s = ((each.calls * part).sum(axis=0) for part in (each[1], each[5]))
+        squared = each.calls**2
+        self._roots = [
+            squared * (each.compute_s_per_token**2 + each.memory_s_per_token**2),
+            squared * 2.0 * each.memory_s * each.memory_s_per_token,
+            squared * each.memory_s**2,
+        ]
+
+    def seconds(self, tokens: Any) -> Any:
+        total = self._once_s + self._per_token_s * tokens
+        # One by one: arrays of all of them at once are larger than the processor's caches.
+        for second, first, none in zip(*self._roots, strict=True):
+            total += np.sqrt((second * tokens + first) * tokens + none)
+        return total
+
+
+class _Collectives:
+    """The sum of :meth:`formulas.Collective.seconds` over messages, which differ in coefficients alone."""
+
+    def __init__(self, fields: Any) -> None:
+        each = Collective(*fields)
+        self._once_s = (each.calls * each.latency_s).sum(axis=0)
+        wire, root = each.s_per_byte * each.bytes_per_token, each.root_s * each.bytes_per_token**0.5
+        self._own, self._shared = (
+            [(each.calls * kind * part).sum(axis=0) for part in (wire, root)]
+            for kind in (1.0 - each.shared, each.shared)
+        )
+
+    def seconds(self, tokens: Any, shared: Any) -> Any:
+        """``shared``: tokens of the mean data-parallel rank, ``tokens`` those of this one."""
+        total = self._once_s
+        for (wire, root), amount in ((self._own, tokens), (self._shared, shared)):
+            total = total + wire * amount + root * np.sqrt(amount)
+        return total
 
 
 def _fields(models: Sequence[Any]) -> Any:

@@ -71,7 +71,7 @@ def predicted(
     )
     z = Z[percentile]
     none = Factors(ONES, ONES, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0)
-    engines = Engines(steps, [none], Schedulers(budget, 1, 1), arrivals, Percentiles(z, z))  # type: ignore[arg-type]
+    engines = Engines(steps, none, Schedulers(budget, 1, 1), arrivals, Percentiles(z, z))  # type: ignore[arg-type]
     running = np.geomspace(0.01, 2000, 4000)[:, None]
     found = engines.at(running)
     index = int(np.searchsorted(found.rate_per_s[:, 0], rate))
@@ -119,7 +119,7 @@ def test_bursts_make_the_tail_longer_and_leave_the_rate():
     def served(burstiness: float) -> tuple[float, float, float]:
         arrivals = Arrivals(1000.0, 2000.0, 0.0, 300.0, 1.0, 6.0, 1 / 200, burstiness)
         none = Factors(ONES, ONES, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0)
-        engines = Engines(GPU, [none], Schedulers(8192, 1, 1), arrivals, Percentiles(Z[95], Z[95]))  # type: ignore[arg-type]
+        engines = Engines(GPU, none, Schedulers(8192, 1, 1), arrivals, Percentiles(Z[95], Z[95]))  # type: ignore[arg-type]
         found = engines.at(np.array([[30.0]]))
         return found.rate_per_s[0, 0], found.first_token_s[0, 0], found.per_token_s[0, 0]
 
