@@ -7,7 +7,8 @@ its value is :mod:`engine_reasons`' to say; the reasons are made for the placeme
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from deepseek_planner.demand import AccuracyClass
 from deepseek_planner.hardware import Accelerator
@@ -39,6 +40,9 @@ Sparse latent attention stays at 256: its kernels are reported to fail above (vl
 BLOCK_TOKENS, CPU_BLOCK_TOKENS = 16, 128
 """Tokens of a cache block, the least that a prefix can share."""
 
+AUTO = "auto"
+"""The cache's format where it is the model's own, or the data type."""
+
 SPARSE_CACHE_BYTES = 656.0
 """Of a token and layer in ``fp8_ds_mla``: 512 fp8 values, 4 scales, 64 rotary values in bf16 (vLLM 0.32)."""
 
@@ -47,8 +51,7 @@ MTP_SEQUENCES = 16
 (pull request 12755, read 2026-11-22); GPUStack a third of the throughput with 1,000 prompts at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class EngineQuestion:
+class EngineQuestion(NamedTuple):
     """One replica to be set up: a model in a precision and shape on an accelerator, for what was declared."""
 
     model: ModelSpec
@@ -108,7 +111,7 @@ def sequence_bytes(asked: EngineQuestion, memory: Fit, engine: EngineParameters,
 
 def cache_ratio(model: ModelSpec, kv_cache_dtype: str) -> float:
     """Bytes per token in a cache format over those in the usual one."""
-    if kv_cache_dtype == "auto":
+    if kv_cache_dtype == AUTO:
         return 1.0
     if isinstance(model.attention, LatentAttention) and model.is_sparse:
         wide = (model.attention.kv_lora_rank + model.attention.rope_dim) * 2.0
@@ -133,22 +136,26 @@ def fp8_cache_format(asked: EngineQuestion) -> str:
 
 
 def _usual(asked: EngineQuestion, memory: Fit) -> EngineParameters:
-    most = most_running(asked)
     cache = memory.cache_budget_bytes
     if asked.is_cpu:
         # Memory is shared with everything else on the machine: take what the longest requests need, no more.
-        needed = math.ceil(most * memory.sequence_bytes(asked.longest_tokens) / CACHE_UNIT_BYTES) * CACHE_UNIT_BYTES
+        needed = (
+            math.ceil(most_running(asked) * memory.sequence_bytes(asked.longest_tokens) / CACHE_UNIT_BYTES)
+            * CACHE_UNIT_BYTES
+        )
         cache = min(cache, needed)
-    engine = EngineParameters(
+    # Without AMX the CPU build takes a prompt in one piece, so a step must hold the longest.
+    tokens = max(step_tokens(asked.accelerator), asked.longest_tokens if asked.is_cpu else 0)
+    tokens, cache = _stepping(asked, memory, tokens, cache)
+    return EngineParameters(
         max_model_len_tokens=asked.longest_tokens,
-        max_num_seqs=most,
-        # Without AMX the CPU build takes a prompt in one piece, so a step must hold the longest.
-        max_num_batched_tokens=max(step_tokens(asked.accelerator), asked.longest_tokens if asked.is_cpu else 0),
+        max_num_seqs=_at_once(asked, memory, cache, AUTO),
+        max_num_batched_tokens=tokens,
         kv_cache_bytes=cache,
         prefix_caching=prefix_tokens(asked) > 0,
         data_type=asked.choice.data_type,
+        kv_cache_dtype=AUTO,
     )
-    return _held(asked, memory, _stepping(asked, memory, engine))
 
 
 def far_prompt_tokens(asked: EngineQuestion) -> float:
@@ -166,18 +173,18 @@ def _is_first_token_tight(asked: EngineQuestion) -> bool:
     return target is not None and seconds > TIGHT * target.limit_s
 
 
-def _stepping(asked: EngineQuestion, memory: Fit, engine: EngineParameters) -> EngineParameters:
-    """With longer steps where first tokens are asked for soon: what they work on comes out of the cache."""
-    usual, prompt = engine.max_num_batched_tokens, far_prompt_tokens(asked)
+def _stepping(asked: EngineQuestion, memory: Fit, usual: int, cache_bytes: int) -> tuple[int, int]:
+    """Tokens of a step and bytes of the cache: longer steps where first tokens are asked for soon, out of the cache."""
+    prompt = far_prompt_tokens(asked)
     if asked.is_cpu or prompt <= usual or not _is_first_token_tight(asked):
-        return engine
-    least = max((1 - LONG_STEP_CACHE) * engine.kv_cache_bytes, memory.sequence_bytes(asked.longest_tokens))
+        return usual, cache_bytes
+    least = max((1 - LONG_STEP_CACHE) * cache_bytes, memory.sequence_bytes(asked.longest_tokens))
     for times in LONG_STEPS:
         work = activation_bytes(asked.model, asked.shape, (times - 1) * usual)
         left = int((memory.cache - work) // CACHE_UNIT_BYTES) * CACHE_UNIT_BYTES
         if left >= least and prompt > usual * times / 2:
-            return replace(engine, max_num_batched_tokens=times * usual, kv_cache_bytes=left)
-    return engine
+            return times * usual, left
+    return usual, cache_bytes
 
 
 def prefix_tokens(asked: EngineQuestion) -> int:
@@ -188,25 +195,26 @@ def prefix_tokens(asked: EngineQuestion) -> int:
     return (min(shared, longest) if shared else longest) // block * block
 
 
-def requests_held(asked: EngineQuestion, memory: Fit, engine: EngineParameters) -> int:
+def requests_held(asked: EngineQuestion, memory: Fit, cache_bytes: int, kv_cache_dtype: str) -> int:
     """Requests that one rank's cache holds, as they are on average."""
-    shared = sequence_bytes(asked, memory, engine, asked.shared_tokens) if asked.shared_tokens > 0 else 0.0
-    each = sequence_bytes(asked, memory, engine, asked.held_tokens)
-    return max(0, int((engine.kv_cache_bytes - shared) / each))
+    per_token = memory.cache_per_token * cache_ratio(asked.model, kv_cache_dtype)
+    shared_tokens = asked.shared_tokens
+    shared = memory.cache_per_sequence + shared_tokens * per_token if shared_tokens > 0 else 0.0
+    return max(0, int((cache_bytes - shared) / (memory.cache_per_sequence + asked.held_tokens * per_token)))
 
 
-def _held(asked: EngineQuestion, memory: Fit, engine: EngineParameters) -> EngineParameters:
-    """With as many requests at once as the cache holds."""
-    held = max(1, requests_held(asked, memory, engine))
-    return engine if held >= engine.max_num_seqs else replace(engine, max_num_seqs=held)
+def _at_once(asked: EngineQuestion, memory: Fit, cache_bytes: int, kv_cache_dtype: str) -> int:
+    """As many requests at once as the cache holds and the engine takes."""
+    return min(most_running(asked), max(1, requests_held(asked, memory, cache_bytes, kv_cache_dtype)))
 
 
 def _roomier(asked: EngineQuestion, memory: Fit, engine: EngineParameters) -> EngineParameters | None:
     """With the cache in fp8, where it may be and binds: half the bytes are nearly twice the requests."""
-    other, most = fp8_cache_format(asked), most_running(asked)
-    if not other or engine.max_num_seqs >= most:
+    other = fp8_cache_format(asked)
+    if not other or engine.max_num_seqs >= most_running(asked):
         return None
-    return _held(asked, memory, replace(engine, kv_cache_dtype=other, max_num_seqs=most))
+    held = _at_once(asked, memory, engine.kv_cache_bytes, other)
+    return replace(engine, kv_cache_dtype=other, max_num_seqs=held)
 
 
 def draft_bytes(asked: EngineQuestion) -> float:
@@ -232,4 +240,5 @@ def _with_drafts(asked: EngineQuestion, memory: Fit, engine: EngineParameters) -
     left = int((engine.kv_cache_bytes - draft_bytes(asked)) // CACHE_UNIT_BYTES) * CACHE_UNIT_BYTES
     if left < max(CACHE_UNIT_BYTES, sequence_bytes(asked, memory, engine, asked.longest_tokens)):
         return engine
-    return replace(_held(asked, memory, replace(engine, kv_cache_bytes=left)), speculative_tokens=1)
+    held = min(engine.max_num_seqs, _at_once(asked, memory, left, engine.kv_cache_dtype))
+    return replace(engine, kv_cache_bytes=left, max_num_seqs=held, speculative_tokens=1)

@@ -56,7 +56,7 @@ def _longest(asked: EngineQuestion, engine: EngineParameters) -> EngineReason:
 
 
 def _sequences(asked: EngineQuestion, memory: Fit, engine: EngineParameters) -> EngineReason:
-    held = requests_held(asked, memory, engine)
+    held = requests_held(asked, memory, engine.kv_cache_bytes, engine.kv_cache_dtype)
     if engine.max_num_seqs >= most_running(asked):
         whose = "this accelerator" if most_running(asked) == most_sequences(asked.accelerator) else "sparse attention"
         text = f"the engine's usual limit on {whose}; the cache would hold {held} requests"

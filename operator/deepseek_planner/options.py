@@ -10,11 +10,12 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import NamedTuple
 
 from deepseek_planner.asked import LOSSY, Request
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.demand import RequestClass
-from deepseek_planner.engine import EngineQuestion, parameters, sequence_bytes
+from deepseek_planner.engine import EngineQuestion, cache_ratio, parameters
 from deepseek_planner.engine_reasons import reasons
 from deepseek_planner.legal import Laid, Legal, Permission, Wiring, legal
 from deepseek_planner.memory import CACHE_UNIT_BYTES, Fit
@@ -125,8 +126,8 @@ class Survey:
     ) -> None:
         """With ``classes`` each option says what share of a replica a request of each class takes."""
         self.classes = classes
-        self.refusals: list[tuple[int, Rejection, Shape | None]] = []
-        """Place, why not, and the shape that it is about; None where it is about a whole precision."""
+        self.legal: list[tuple[int, Legal]] = []
+        """What may run on each of the places, by number, of the model and of its variants."""
         self.places: dict[Laid, list[int]] = {}
         """Of each legal shape: nodes of other sizes offer the same ones again."""
         self.pending: dict[Laid, _Weighing] = {}
@@ -134,7 +135,7 @@ class Survey:
         for place, (wiring, gate) in enumerate(places):
             for each in (asked, *asked.variants):
                 permitted = _legal(each, wiring, catalog, multi_node=multi_node)
-                self.refusals += [(place, refusal, shape) for refusal, shape in permitted.refusals]
+                self.legal.append((place, permitted))
                 for laid in permitted.shapes:
                     known = self.places.get(laid)
                     if known is not None:
@@ -183,8 +184,7 @@ def _legal(asked: Request, wiring: Wiring, catalog: Catalog, *, multi_node: bool
     return legal(asked.model, accelerator, wiring, permission, multi_node=multi_node, prefix=prefix)
 
 
-@dataclass(frozen=True, slots=True)
-class _Weighing:
+class _Weighing(NamedTuple):
     """A shape that fits, before its service is worked out."""
 
     asked: Request
@@ -257,8 +257,8 @@ def _max_running(question: EngineQuestion, memory: Fit, engine: EngineParameters
     """Requests that fit the caches: a shared prefix is held once, and an answer is on average half written."""
     shared = demand.input_mean - demand.prefill_mean
     held = demand.prefill_mean + CACHE_HELD_OUTPUT * demand.output_mean
-    each = sequence_bytes(question, memory, engine, held)
-    once = sequence_bytes(question, memory, engine, shared) if shared > 0 else 0.0
-    room = max(1.0, (engine.kv_cache_bytes - once) / each)
+    per_token = memory.cache_per_token * cache_ratio(question.model, engine.kv_cache_dtype)
+    once = memory.cache_per_sequence + shared * per_token if shared > 0 else 0.0
+    room = max(1.0, (engine.kv_cache_bytes - once) / (memory.cache_per_sequence + held * per_token))
     # Every data-parallel rank has a cache and a scheduler of its own.
     return question.shape.data_parallel * min(float(engine.max_num_seqs), room)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from deepseek_planner import cost, eligibility
 from deepseek_planner.asked import Request, request
@@ -22,7 +22,7 @@ from deepseek_planner.fleets import (
 )
 from deepseek_planner.forecast import MEASURED
 from deepseek_planner.hardware import Offering
-from deepseek_planner.legal import Laid, Wiring
+from deepseek_planner.legal import Laid, Legal, Wiring
 from deepseek_planner.models import ModelSpec
 from deepseek_planner.options import Gate, Option, Survey, weigh
 from deepseek_planner.plan import DeploymentInput, Rejection, Routing, Shape
@@ -38,6 +38,10 @@ class World:
     market: Market
     explains: bool
     """Whether every alternative is kept, with its dollars: it takes longer."""
+    illegal: dict[tuple[object, ...], tuple[list[Legal], list[Rejection]]] = field(default_factory=dict)
+    """Why shapes must not run on pools, whatever is asked of them: the same for deployments of one model. What is
+    legal is kept beside it: the key holds its identity.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +114,7 @@ class _Look:
         """With what each shape sustains."""
         ledger = _Ledger(self._world, self._asked, self._rate, self._rejections)
         by_place = list(self._offerings.values())
-        for place, refusal, shape in self.survey.refusals:
-            ledger.refuse(refusal, shape, by_place[place])
+        ledger.refuse_illegal(self.survey.legal, by_place)
         serving: list[tuple[Option, list[Offering]]] = []
         for laid, item in found.items():
             places = self.survey.places[laid]
@@ -172,6 +175,21 @@ class _Ledger:
         if self._world.explains and shape is not None:
             model = self._models[item.name.rpartition("/")[0]]
             self.weighed.append(Weighed(model, shape, (), None, item))
+
+    def refuse_illegal(self, legal: Sequence[tuple[int, Legal]], offerings: Sequence[list[Offering]]) -> None:
+        """Shapes that must not run on the pools of each place."""
+        pools = tuple(tuple(map(id, each)) for each in offerings)
+        key = tuple((place, id(permitted)) for place, permitted in legal), pools
+        known = self._world.illegal.get(key)
+        if known is None or self._world.explains:
+            before = len(self.rejections)
+            for place, permitted in legal:
+                for refusal, shape in permitted.refusals:
+                    self.refuse(refusal, shape, offerings[place])
+            rejections = distinct(self.rejections[before:])
+            del self.rejections[before:]
+            known = self._world.illegal[key] = [permitted for _, permitted in legal], rejections
+        self.rejections += known[1]
 
     def weigh(self, serving: Iterable[tuple[Option, list[Offering]]]) -> None:
         """Options, each on all of its offerings where engines of it may be started."""
@@ -304,10 +322,10 @@ def _gate(deployment: DeploymentInput, offerings: list[Offering]) -> Gate:
 
 def distinct(rejections: Iterable[Rejection]) -> list[Rejection]:
     """Sorted, each once: two pools of one accelerator refuse the same shapes."""
-    unique: dict[tuple[str, str, str], Rejection] = {}
+    unique: dict[tuple[str, str], Rejection] = {}
     for item in rejections:
-        key = (item.name, item.reason, item.message)
-        other = unique.get(key)
-        if other is None or (item.usd_per_hour or 0) < (other.usd_per_hour or 0):
+        key = item.name, item.message
+        other = unique.setdefault(key, item)
+        if other is not item and (item.usd_per_hour or 0) < (other.usd_per_hour or 0):
             unique[key] = item
     return [unique[key] for key in sorted(unique)]

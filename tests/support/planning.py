@@ -116,7 +116,7 @@ def weighed(
     found = []
     for place in range(len(places)):
         here = [outcome for laid, outcome in outcomes.items() if place in survey.places[laid]]
-        refused = [refusal for at, refusal, _ in survey.refusals if at == place]
+        refused = [refusal for at, legal in survey.legal if at == place for refusal, _ in legal.refusals]
         refused += [item for item in here if isinstance(item, Rejection)]
         found.append(([item for item in here if isinstance(item, Option)], refused))
     return found

@@ -218,9 +218,9 @@ class Engines:
         per_s, share = prompts.per_s, prompts.share
         again = np.maximum(share, np.minimum(per_s * prompts.seconds, MOST_AGAIN))
         second = per_s * prompts.seconds**2 * (load.burstiness + load.variation)
-        third = per_s * prompts.seconds**3 * load.third
+        third = per_s * _cube(prompts.seconds) * load.third
         variance = second * step / (1.0 - again**2)
-        skew = (third * step + 3.0 * again * second * variance) / (1.0 - again**3)
+        skew = (third * step + 3.0 * again * second * variance) / (1.0 - _cube(again))
         # The step that an arrival falls into is met in proportion to its length.
         met = step + variance / step
         met_squared = step**2 + 3.0 * variance + skew / step
@@ -262,7 +262,12 @@ def _weighted(factors: Any, parts: Sequence[Any]) -> Any:
 def _gamma_quantile(mean: Any, variance: Any, z: float) -> Any:
     """Quantile of a gamma distribution with that mean and variance (Wilson and Hilferty, 1931)."""
     ninth = np.maximum(variance, 0.0) / (9.0 * np.maximum(mean, 1e-12) ** 2)
-    return mean * np.maximum(1.0 - ninth + z * np.sqrt(ninth), 0.0) ** 3
+    return mean * _cube(np.maximum(1.0 - ninth + z * np.sqrt(ninth), 0.0))
+
+
+def _cube(amount: Any) -> Any:
+    """Not ``** 3``, which takes ten times as long."""
+    return amount * amount * amount
 
 
 def _together(first: Any, second: Any) -> Any:

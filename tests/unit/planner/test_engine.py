@@ -169,7 +169,7 @@ class TestCacheFormat:
 
     def test_not_where_there_are_no_kernels(self) -> None:
         asked = question("deepseek-v3.2", "h200", "fp8", 8)
-        old = replace(asked, accelerator=replace(asked.accelerator, compute_capability=(8, 9)))
+        old = asked._replace(accelerator=replace(asked.accelerator, compute_capability=(8, 9)))
         small = with_cache(old, 15e9)
         assert parameters(old, small).kv_cache_dtype == "auto"
         assert "start at sm90; this is sm89" in reason(old, "kvCacheDtype", small).reason
