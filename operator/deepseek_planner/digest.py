@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from json.encoder import encode_basestring
 from typing import Any
@@ -24,8 +24,8 @@ def canonical_json(planned: DeploymentPlan) -> str:
 
 
 def digest(planned: DeploymentPlan) -> str:
-    """SHA-256 of the canonical form, in hex."""
-    return hashlib.sha256(canonical_json(planned).encode()).hexdigest()
+    """SHA-256 of the canonical form, in hex; without what was refused: a number in there makes no other plan."""
+    return hashlib.sha256(_text(replace(planned, rejections=())).encode()).hexdigest()
 
 
 def _text(value: object) -> str:

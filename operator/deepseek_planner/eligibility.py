@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from deepseek_planner.forecast import horizon, planned_requests_per_min
 from deepseek_planner.hardware import CapacityType, Offering
@@ -37,9 +37,11 @@ def tried(snapshot: Snapshot, deployment: DeploymentInput, policy: Policy) -> tu
 
 
 def startable(
-    offerings: Iterable[Offering], shape: Shape, known: Iterable[Setback], model: str = ""
+    offerings: list[Offering], shape: Shape, known: Sequence[Setback], model: str = ""
 ) -> tuple[list[Offering], list[Rejection]]:
     """Offerings on which engines of the shape, of a variant or the model itself, were not given up lately; why not."""
+    if not known:
+        return offerings, []
     found: list[Offering] = []
     rejections: list[Rejection] = []
     for offering in offerings:

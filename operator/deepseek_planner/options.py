@@ -108,8 +108,8 @@ class Option:
         return replace(self, replica=replica, sized=sized, capacity=sized.capacity, loads=())
 
 
-Gate = Callable[[Shape], Rejection | None]
-"""Whether a shape is worth a closer look: asked after it fits and before its service is worked out."""
+Gate = Callable[[Shape, str], Rejection | None]
+"""Whether a shape, with its name, is worth a closer look: asked after it fits and before its service is worked out."""
 
 
 class Survey:
@@ -203,8 +203,8 @@ def _weighing(asked: Request, permitted: Legal, laid: Laid, gate: Gate) -> _Weig
         if known is None:
             known = permitted.too_large[key] = does_not_fit(asked, permitted, shape, memory)
         return known
-    if (refusal := gate(shape)) is not None:
-        return replace(refusal, name=asked.named(shape))
+    if (refusal := gate(shape, asked.named(shape))) is not None:
+        return refusal
     question = EngineQuestion(
         model, shape, laid.accelerator, laid.choice, asked.declared, asked.longest_tokens, asked.deployment
     )

@@ -47,11 +47,14 @@ class Shape:
     @property
     def name(self) -> str:
         """Short name, as in ``h200-fp8-tp8`` or ``h100-fp8-tp8-pp2-ep8``."""
-        parts = [self.accelerator, str(self.precision), f"tp{self.tensor_parallel}"]
-        parts += [f"pp{self.pipeline_parallel}"] if self.pipeline_parallel > 1 else []
-        parts += [f"dp{self.data_parallel}"] if self.data_parallel > 1 else []
-        parts += [f"ep{self.expert_parallel}"] if self.expert_parallel > 1 else []
-        return "-".join(parts)
+        found = f"{self.accelerator}-{self.precision}-tp{self.tensor_parallel}"
+        if self.pipeline_parallel > 1:
+            found += f"-pp{self.pipeline_parallel}"
+        if self.data_parallel > 1:
+            found += f"-dp{self.data_parallel}"
+        if self.expert_parallel > 1:
+            found += f"-ep{self.expert_parallel}"
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,9 +116,12 @@ class _Look:
         by_place = list(self._offerings.values())
         ledger.refuse_illegal(self.survey.legal, by_place)
         serving: list[tuple[Option, list[Offering]]] = []
+        together: dict[tuple[int, ...], list[Offering]] = {}
         for laid, item in found.items():
             places = self.survey.places[laid]
-            offerings = by_place[places[0]] if len(places) == 1 else [each for at in places for each in by_place[at]]
+            offerings = together.setdefault(tuple(places), [])
+            if not offerings:
+                offerings += [each for at in places for each in by_place[at]]
             if isinstance(item, Option):
                 serving.append((item, offerings))
             else:
@@ -148,9 +151,9 @@ class _Place:
 
     @property
     def rank(self) -> tuple[object, ...]:
-        """Of as many accelerators: the least lossy, the surest, the roomiest; then by name."""
+        """Of as many accelerators: the least lossy, the surest, the roomiest."""
         option = self.option
-        return option.loss_rank, option.margin_percent, -option.capacity.rate_per_s, option.name
+        return option.loss_rank, option.margin_percent, -option.capacity.rate_per_s
 
 
 class _Ledger:
@@ -162,7 +165,7 @@ class _Ledger:
         self._models = {each.variant: each.model for each in (asked, *asked.variants)}
         self._tried = eligibility.tried(world.market.snapshot, asked.deployment, world.market.policy)
         self._groups = world.market.snapshot.fleet.of(asked.deployment.key)
-        self.rejections = rejections
+        self.rejections = list(rejections)
         self.choices: list[tuple[Option, tuple[Offering, ...]]] = []
         self.fleets: list[Fleet] = []
         self.weighed: list[Weighed] = []
@@ -217,12 +220,13 @@ class _Ledger:
         alike: dict[tuple[object, ...], list[_Place]] = {}
         for place in places:
             shape = place.option.shape
-            pools = tuple(map(id, place.startable))
+            # Shapes of the same nodes share the list of their pools, but where engines of one were given up.
+            pools = id(place.startable)
             alike.setdefault((shape.accelerators, shape.nodes_per_replica, pools), []).append(place)
         beaten: set[int] = set()
         for group in alike.values():
             best = 0.0
-            for place in sorted(group, key=lambda place: place.rank):
+            for place in sorted(group, key=lambda place: place.rank) if len(group) > 1 else ():
                 capacity = place.option.capacity.rate_per_s
                 if capacity <= best and (place.option.shape, place.option.model) not in running:
                     beaten.add(id(place))
@@ -307,7 +311,7 @@ def _gate(deployment: DeploymentInput, offerings: list[Offering]) -> Gate:
     fewest = max(1, deployment.constraints.min_replicas)
     known: dict[tuple[int, bool], MicroUsd | None] = {}
 
-    def affordable(shape: Shape) -> Rejection | None:
+    def affordable(shape: Shape, name: str) -> Rejection | None:
         key = count, is_spread = shape.accelerators, shape.nodes_per_replica > 1
         if key not in known:
             hosts = [item for item in offerings if is_spread or item.gpus_per_node >= count]
@@ -315,7 +319,7 @@ def _gate(deployment: DeploymentInput, offerings: list[Offering]) -> Gate:
         least = known[key]
         if least is None or fewest * least <= limit:
             return None
-        return over_budget(shape.name, f"{fewest} x {shape.name}", MicroUsd(fewest * least), limit)
+        return over_budget(name, f"{fewest} x {shape.name}", MicroUsd(fewest * least), limit)
 
     return affordable
 
