@@ -21,13 +21,15 @@ GRID = 12
 """Concurrencies looked at, from idle to the most that fit, before those around the highest that keeps the targets."""
 NEARER = ((-0.25, 0.0, 0.25), (-0.15, 0.0, 0.15), (-0.05, -0.005))
 """Then looked at, pass by pass: so far from where a straight line between the last that keeps the targets and the first
-that misses one meets the limit, in parts of their distance. It ends within one percent, below."""
+that misses one meets the limit, in parts of their distance. It ends within one
+percent below, but where a latency bends as sharply as a step."""
+TINY = 1e-12
 INSIDE = 0.005
 """Part of that distance at either end where nothing is looked at."""
 IDLE_RUNNING, LEAST_RUNNING = 0.02, 0.25
 """Requests running on average on a replica that is called idle, and at the first concurrency above."""
 MEASURES = ("time_to_first_token_s", "time_per_output_token_s", "running", "prefill_share")
-SIZED_TOGETHER = 256
+SIZED_TOGETHER = 512
 """Replicas whose arrays fit the processor's caches."""
 
 
@@ -177,7 +179,7 @@ class _Sizing:
         kept = below.kept
         low, high = below.at(kept - 1), below.at(np.minimum(kept, GRID - 1))
         for offsets in NEARER:
-            near = low.and_more(self._at(_between(low, high, offsets)))
+            near = low.and_more(self._at(self._between(low, high, offsets)))
             kept = near.kept
             joined = near.and_more(high)
             low, high = joined.at(kept - 1), joined.at(kept)
@@ -195,10 +197,16 @@ class _Sizing:
             np.maximum(strain, found.fullness),
         )
 
+    def _between(self, low: _Table, high: _Table, offsets: Sequence[float]) -> Any:
+        """Concurrencies around the one where the first target is missed, if what it limits grows evenly."""
+        part = _crossing(low.first_token_s, high.first_token_s, self._first_s)
+        part = np.minimum(part, _crossing(low.per_token_s, high.per_token_s, self._token_s))
+        # Neither: the steps have no room for more prompts.
+        full = _crossing(low.strain, np.where(np.isfinite(high.strain), high.strain, 2.0), 1.0)
+        parts = np.where(part < 1.0, part, full) + np.array(offsets)[:, None]
+        return low.running + (high.running - low.running) * np.clip(parts, INSIDE, 1.0 - INSIDE)
 
-def _between(low: _Table, high: _Table, offsets: Sequence[float]) -> Any:
-    """Concurrencies around the one where the strain reaches one, if it grows evenly."""
-    grown = np.where(np.isfinite(high.strain), high.strain, 2.0) - low.strain
-    part = (1.0 - low.strain) / np.maximum(grown, INSIDE)
-    parts = np.clip(part + np.array(offsets)[:, None], INSIDE, 1.0 - INSIDE)
-    return low.running + (high.running - low.running) * parts
+
+def _crossing(low: Any, high: Any, limit: Any) -> Any:
+    """Where a straight line from ``low`` at 0 to ``high`` at 1 meets the limit; from 1 on where it stays within."""
+    return np.where(high > limit, (limit - low) / np.maximum(high - low, TINY), 1.0)

@@ -65,7 +65,7 @@ class Outcome:
     """Every shape on every kind of node, where alternatives are explained."""
 
 
-SURVEYED_TOGETHER = 16
+SURVEYED_TOGETHER = 32
 """Deployments whose shapes are sized at once: enough for quick sums, few enough to be forgotten soon."""
 
 
