@@ -43,11 +43,10 @@ class Market:
 
 @dataclass(frozen=True, slots=True)
 class Buyer:
-    """One deployment that fleets are made for, and its rates: what to plan for, and what tokens are priced at."""
+    """One deployment that fleets are made for, and the rate to plan for."""
 
     asked: Request
     requests_per_min: float
-    served_per_min: float
     known_percents: dict[tuple[object, ...], float] = field(default_factory=dict)
     """How often fleets carry the rate: shapes of equal nodes and capacity are lost alike."""
 
@@ -70,7 +69,6 @@ class Fleet:
     usd_per_hour: MicroUsd
     expected_usd_per_hour: MicroUsd
     """With what interruptions lose: offers are compared by this."""
-    usd_per_million_tokens: MicroUsd
 
     @property
     def replicas(self) -> int:
@@ -252,8 +250,7 @@ def _fleet(buyer: Buyer, option: Option, ranked: list[Quote], needed: int) -> Fl
             expected += count * expected_usd
     if missing:
         return _missing(option, ranked, needed=needed, room=room, spot_refused=spot_refused, percent=percent)
-    per_million = per_million_tokens(buyer.asked, MicroUsd(hourly), buyer.served_per_min)
-    return Fleet(option, tuple(parts), MicroUsd(hourly), MicroUsd(expected), per_million)
+    return Fleet(option, tuple(parts), MicroUsd(hourly), MicroUsd(expected))
 
 
 def expected_usd_per_hour(market: Market, option: Option, offering: Offering, replicas: int) -> MicroUsd:
@@ -319,11 +316,13 @@ def _within_budget(asked: Request, fleet: Fleet) -> Fleet | Rejection:
         what = f"{replicas} x {name} {fleet.capacity_type}"
         return over_budget(name, what, fleet.usd_per_hour, objectives.max_usd_per_hour)
     most = objectives.max_usd_per_million_tokens
+    if most is None:
+        return fleet
     # The limit is a promise about the expected demand: a quiet hour makes tokens dear and must not forbid the
     # smallest fleet that serves it.
     rate = max(asked.deployment.demand.expected_requests_per_min, served_requests_per_min(asked.deployment))
     per_million = per_million_tokens(asked, fleet.usd_per_hour, rate)
-    if most is not None and per_million > most:
+    if per_million > most:
         return Rejection(
             name,
             RejectionReason.OVER_COST_PER_TOKEN,

@@ -176,7 +176,7 @@ class Cluster:
                 outcome.asked, fleet.usd_per_hour, served_requests_per_min(outcome.deployment)
             ),
             prediction=mixing.together(fleet),
-            alternatives=tuple(_alternatives(outcome.fleets, fleet, left)),
+            alternatives=tuple(_alternatives(outcome, fleet, left)),
             expected_usd_per_hour=mixing.expected_dollars(market, fleet),
             availability_percent=round(mixing.availability_percent(market, fleet), 4),
             warnings=prices.warnings(
@@ -249,13 +249,14 @@ def _load(outcome: Outcome) -> Load:
     )
 
 
-def _alternatives(fleets: Iterable[Fleet], chosen: Mix, left: Supply | None) -> Iterator[Alternative]:
+def _alternatives(outcome: Outcome, chosen: Mix, left: Supply | None) -> Iterator[Alternative]:
     """The next best of each accelerator and capacity type that there is room for: variants of one choice teach nobody
     anything.
     """
     kinds = {(lot.option.shape.accelerator, lot.offering.capacity_type) for lot in chosen.lots}
     seen = kinds if len(kinds) == 1 else set[tuple[str, CapacityType]]()
-    for fleet in fleets:
+    rate = served_requests_per_min(outcome.deployment)
+    for fleet in outcome.fleets:
         kind = (fleet.option.shape.accelerator, fleet.capacity_type)
         if kind in seen or not _has_room(fleet, chosen, left):
             continue
@@ -266,7 +267,7 @@ def _alternatives(fleets: Iterable[Fleet], chosen: Mix, left: Supply | None) -> 
             name=f"{fleet.replicas} x {fleet.option.name}",
             capacity_type=fleet.capacity_type,
             usd_per_hour=fleet.usd_per_hour,
-            usd_per_million_tokens=fleet.usd_per_million_tokens,
+            usd_per_million_tokens=per_million_tokens(outcome.asked, fleet.usd_per_hour, rate),
             accelerator=fleet.option.shape.accelerator,
         )
 

@@ -18,7 +18,6 @@ from deepseek_planner.fleets import (
     expected_usd_per_hour,
     fleets,
     over_budget,
-    served_requests_per_min,
 )
 from deepseek_planner.forecast import MEASURED
 from deepseek_planner.hardware import Offering
@@ -161,7 +160,7 @@ class _Ledger:
 
     def __init__(self, world: World, asked: Request, rate: float, rejections: list[Rejection]) -> None:
         self._world = world
-        self._buyer = Buyer(asked, rate, served_requests_per_min(asked.deployment))
+        self._buyer = Buyer(asked, rate)
         self._models = {each.variant: each.model for each in (asked, *asked.variants)}
         self._tried = eligibility.tried(world.market.snapshot, asked.deployment, world.market.policy)
         self._groups = world.market.snapshot.fleet.of(asked.deployment.key)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import repeat
 from math import exp
 from typing import Any, NamedTuple
 
@@ -70,7 +71,7 @@ class Corrections:
     def logarithm(self, name: str, keys: Iterable[str]) -> float:
         found = self.deviations.get(name)
         value = self.base.get(name, 0.0)
-        return value + sum(found.get(key, 0.0) for key in keys) if found else value
+        return value + sum(map(found.get, keys, repeat(0.0))) if found else value
 
     def seconds(self, parts: Iterable[Term], keys: tuple[str, ...]) -> float:
         """Sum of the terms under the corrections of the groups ``keys`` (``level=value``)."""
