@@ -10,11 +10,14 @@ from deepseek_operator.view import View, cut, duration, fleet_usd_per_hour, summ
 from deepseek_planner.demand import LatencyTarget, Measured, Objectives
 from deepseek_planner.errors import Problem
 from deepseek_planner.explain import shortage
-from deepseek_planner.moves import Hold, Move, Waiting
+from deepseek_planner.moves import Hold, Move, MoveReason, Waiting
+from deepseek_planner.plan import DeploymentPlan
 from deepseek_planner.rollout import StepKind
 from deepseek_planner.units import format_usd
 
 MAX_MESSAGE = 512
+CAPACITY_SHORT = "CapacityShort"
+"""Reason where a deployment is served nothing of what it could have alone."""
 CONDITIONS = ("Ready", "Reconciling", "Stalled", "Planned", "WithinBudget", "ObjectivesMet")
 
 
@@ -69,7 +72,7 @@ def _ready(view: View) -> Iterator[_Claim]:
     if view.refusal:
         yield serves, view.refusal.reason, view.refusal.message
     if view.plan and not view.plan.is_feasible:
-        yield serves, "NoFeasiblePlan", _infeasible(view)
+        yield serves, _without_a_plan(view.plan), _infeasible(view)
     if view.is_paused:
         yield serves, "Paused", "spec.paused is true: what runs keeps serving, nothing is changed"
     if view.failure and view.ready < max(1, planned):
@@ -87,16 +90,26 @@ def _reconciling(view: View) -> Iterator[_Claim]:
     if view.problems or view.refusal:
         yield False, "Stalled", "waits for a change"
     if view.step is not None and view.move is not None:
-        reason = view.move.reason if view.step.kind is not StepKind.WAIT else view.step.reason
-        yield True, str(reason), view.step.message or view.move.message
+        is_waiting, gives_way = view.step.kind is StepKind.WAIT, view.move.reason is MoveReason.GIVES_WAY
+        reason = view.step.reason if is_waiting else view.move.reason
+        # Who it gives way to is the move's to say.
+        told = view.move.message if gives_way and not is_waiting else view.step.message
+        yield True, str(reason), told or view.move.message
     if view.is_paused:
         yield False, "Paused", "spec.paused is true"
-    if view.plan and not view.plan.is_feasible:
+    if view.plan and not view.plan.is_feasible and view.plan.shortage is None:
         yield False, "NoFeasiblePlan", "what runs is kept; waits for capacity, prices or the spec to change"
     if any(group.starting or group.draining for group in view.groups):
         yield True, "Progressing", "engines are starting or draining"
     if view.held and view.held.waiting:
         yield False, str(view.held.waiting.hold), _would_move(view.held.move, view.held.waiting)
+    if view.plan and not view.plan.is_feasible:
+        kept = "what runs is kept until who comes first needs its room" if view.groups else "nothing runs"
+        yield (
+            False,
+            CAPACITY_SHORT,
+            f"{kept}; engines start by themselves when there is room: {view.plan.smallest_change}",
+        )
     yield False, "UpToDate", "what runs is what the plan asks for"
 
 
@@ -121,7 +134,7 @@ def _planned(view: View) -> _Claim:
     if view.plan is None:
         return None, "PlanningFailed", view.refusal.message if view.refusal else "not planned yet"
     if not view.plan.is_feasible:
-        return False, "NoFeasiblePlan", _infeasible(view)
+        return False, _without_a_plan(view.plan), _infeasible(view)
     price = f"${format_usd(view.plan.usd_per_hour)}/h"
     said = f"{summary(view.plan.placements, ())}: {price}, for the {view.plan.demand_source} demand"
     warnings = [f"warning: {text}" for text in view.plan.warnings]
@@ -166,6 +179,11 @@ def _missed(measured: Measured, objectives: Objectives) -> list[str]:
     if ceiling is not None and cost is not None and cost > ceiling:
         found.append(f"cost is over maxUSDPerMillionTokens {format_usd(ceiling)}")
     return found
+
+
+def _without_a_plan(plan: DeploymentPlan) -> str:
+    """Whether nothing would do even alone, or others, or the cluster's limit, leave nothing."""
+    return "NoFeasiblePlan" if plan.shortage is None else CAPACITY_SHORT
 
 
 def _infeasible(view: View) -> str:

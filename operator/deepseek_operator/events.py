@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from deepseek_operator.world import Event, Object
+from deepseek_planner.moves import MoveReason
 
 
 class Reason(StrEnum):
@@ -17,8 +18,10 @@ class Reason(StrEnum):
     ENGINE_FAILED = "EngineFailed"
     MOVE_STARTED = "MoveStarted"
     MOVE_COMPLETED = "MoveCompleted"
+    GAVE_WAY = "GaveWay"
     GIVEN_UP = "GivenUp"
     NO_FEASIBLE_PLAN = "NoFeasiblePlan"
+    CAPACITY_SHORT = "CapacityShort"
     PLANNED = "Planned"
     INVALID_SPEC = "InvalidSpec"
     APPLY_REFUSED = "ApplyRefused"
@@ -32,8 +35,10 @@ _ACTIONS: Mapping[Reason, str] = {
     Reason.ENGINE_FAILED: "Serve",
     Reason.MOVE_STARTED: "Rebalance",
     Reason.MOVE_COMPLETED: "Rebalance",
+    Reason.GAVE_WAY: "Rebalance",
     Reason.GIVEN_UP: "Rebalance",
     Reason.NO_FEASIBLE_PLAN: "Plan",
+    Reason.CAPACITY_SHORT: "Plan",
     Reason.PLANNED: "Plan",
     Reason.INVALID_SPEC: "Observe",
     Reason.APPLY_REFUSED: "Apply",
@@ -69,14 +74,20 @@ def _flips(old: Mapping[str, Any], new: Mapping[str, Any]) -> _Found:
         ("Ready", "True", Reason.READY, False),
     ):
         if new[kind]["status"] == status and old.get(kind, {}).get("status") != status:
-            is_refused = kind == "Stalled" and new[kind]["reason"] != Reason.INVALID_SPEC
-            found.append((Reason.APPLY_REFUSED if is_refused else reason, warning, new[kind]["message"]))
+            found.append((_precisely(kind, reason, new[kind]["reason"]), warning, new[kind]["message"]))
     was, ready = old.get("Ready", {}), new["Ready"]
     if was.get("status") == "True" and ready["status"] == "False":
         found.append((Reason.NOT_READY, True, ready["message"]))
     if ready["reason"] == Reason.ENGINE_FAILED and was.get("reason") != Reason.ENGINE_FAILED:
         found.append((Reason.ENGINE_FAILED, True, ready["message"]))
     return found
+
+
+def _precisely(kind: str, reason: Reason, said: str) -> Reason:
+    """The Event's reason, where the condition's tells cases apart."""
+    if kind == "Stalled" and said != Reason.INVALID_SPEC:
+        return Reason.APPLY_REFUSED
+    return Reason.CAPACITY_SHORT if said == Reason.CAPACITY_SHORT else reason
 
 
 def _moves(
@@ -88,7 +99,12 @@ def _moves(
     text = f"{move['from']} -> {move['to']} ({move['reason']})"
     found: _Found = []
     if before.get("lastMove") != move:
-        found.append((Reason.MOVE_STARTED, False, text))
+        why = new["Reconciling"]["message"]
+        if move["reason"] == MoveReason.GIVES_WAY:
+            found.append((Reason.GAVE_WAY, True, why))
+        else:
+            is_less = move["reason"] == MoveReason.OVER_BUDGET
+            found.append((Reason.MOVE_STARTED, False, f"{text}: {why}" if is_less else text))
     was_moving = old.get("Reconciling", {}).get("status") == "True"
     if was_moving and new["Reconciling"]["status"] == "False" and new["Reconciling"]["reason"] == "UpToDate":
         found.append((Reason.MOVE_COMPLETED, False, text))

@@ -21,6 +21,8 @@ class Memory:
     """What is remembered from cycle to cycle: since when each answer stands, and what was last reported."""
 
     answers: dict[DeploymentKey, tuple[_Answer, datetime]] = field(default_factory=dict)
+    wanted: dict[DeploymentKey, datetime] = field(default_factory=dict)
+    """Since when higher priorities want what engines hold."""
     measured_written: dict[DeploymentKey, datetime] = field(default_factory=dict)
     """When numbers that follow the load were last written into each status."""
     under_way: dict[DeploymentKey, Move] = field(default_factory=dict)
@@ -34,9 +36,17 @@ class Memory:
             self.answers[key] = before = (answer, now)
         return (now - before[1]).total_seconds()
 
+    def wanted_s(self, key: DeploymentKey, is_wanted: bool, now: datetime) -> float:  # noqa: FBT001 - what is seen
+        """Seconds for which others have wanted something of a deployment."""
+        if not is_wanted:
+            self.wanted.pop(key, None)
+            return 0.0
+        return (now - self.wanted.setdefault(key, now)).total_seconds()
+
     def keep(self, keys: Collection[DeploymentKey]) -> None:
         """Forget all deployments but these."""
         self.answers = {key: answer for key, answer in self.answers.items() if key in keys}
+        self.wanted = {key: at for key, at in self.wanted.items() if key in keys}
         self.measured_written = {key: at for key, at in self.measured_written.items() if key in keys}
         self.under_way = {key: move for key, move in self.under_way.items() if key in keys}
 
@@ -55,7 +65,12 @@ class Memory:
         if not view.is_converged and any(group.starting or group.draining for group in view.groups):
             return None
         del self.under_way[key]
-        return EndedMove(key, before, Outcome.COMPLETED if view.is_converged else Outcome.ABANDONED)
+        is_reached = view.is_converged or _running(view) == dict(before.groups)
+        return EndedMove(key, before, Outcome.COMPLETED if is_reached else Outcome.ABANDONED)
+
+
+def _running(view: View) -> dict[str, int]:
+    return {group.name: group.desired for group in view.groups}
 
 
 class Outcome(StrEnum):

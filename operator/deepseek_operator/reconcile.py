@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -26,8 +26,9 @@ from deepseek_operator.status import deployment_status
 from deepseek_operator.view import Refusal, View
 from deepseek_operator.world import Kind, World, Writer
 from deepseek_planner import moves as moving
-from deepseek_planner import rollout, search, simulation
+from deepseek_planner import search
 from deepseek_planner.catalog import Catalog
+from deepseek_planner.look import Look
 from deepseek_planner.moves import Hold, Move, TargetGroup, Verdict
 from deepseek_planner.plan import DeploymentInput, DeploymentKey, DeploymentPlan, EngineGroup, Plan, Policy, Snapshot
 from deepseek_planner.rollout import Step
@@ -80,16 +81,13 @@ async def cycle(
 
     # 3. Choose moves worth their disruption, and one surge-safe step of each, derived from what is observed,
     #    so that a restart loses nothing. No moves is the usual answer.
-    #    What one deployment is about to start takes room and budget that the next no longer has.
+    #    What one deployment is about to start takes room and budget that the next no longer has, and what a higher
+    #    priority lacks is wanted of those below.
     decisions: dict[DeploymentKey, Decision] = {}
-    ahead = observed
-    for item in sorted(snapshot.deployments, key=lambda each: (-each.objectives.priority, each.key)):
+    look = Look(snapshot, plan, settings.policy)
+    for item in look.order:
         if item.key not in refusals:
-            settle = functools.partial(memory.settled_s, now=now)
-            decided = _decide(item, ahead, plan, settle, catalog=catalog, settings=settings)
-            decisions[item.key] = decided
-            if decided.step is not None:
-                ahead = replace(ahead, snapshot=simulation.applied(ahead.snapshot, decided.step))
+            decisions[item.key] = _decide(item, look, observed, plan, catalog=catalog, memory=memory)
 
     # 4. Take the steps, and bring what runs back to its manifests.
     for item in snapshot.deployments:
@@ -162,33 +160,21 @@ class Decision:
 
 
 def _decide(
-    item: DeploymentInput,
-    observed: Observation,
-    plan: Plan,
-    settled_s: Callable[[DeploymentKey, tuple[TargetGroup, ...]], float],
-    *,
-    catalog: Catalog,
-    settings: Settings,
+    item: DeploymentInput, look: Look, observed: Observation, plan: Plan, *, catalog: Catalog, memory: Memory
 ) -> Decision:
     """One deployment's move and step. A fault in deciding about one keeps no other from being decided about."""
+    now = observed.snapshot.now
     try:
         request, placements = observed.resources[item.key].request, plan.deployments[item.key].placements
         launches = (render.launch(item, catalog.model(each.model or item.model), each, request) for each in placements)
         decision = Decision(tuple(launches))
-        verdicts = moving.verdicts(
-            replace(observed.snapshot, deployments=(item,)),
-            plan,
-            {item.key: decision.targets},
-            policy=settings.policy,
-            settled_s={item.key: settled_s(item.key, decision.targets)},
-        )
-        decision = replace(decision, verdict=next(iter(verdicts), None))
-        if decision.move is not None:
-            decision = replace(decision, step=rollout.next_step(observed.snapshot, decision.move, settings.policy))
+        settled_s = memory.settled_s(item.key, decision.targets, now)
+        wanted_for_s = functools.partial(memory.wanted_s, item.key, now=now)
+        verdict, step = look.decide(item, decision.targets, settled_s, wanted_for_s)
     except Exception as error:
         logger.exception("%s: deciding failed", item.key)
         return Decision(refusal=Refusal("InternalError", f"{type(error).__name__}: {error}", is_lasting=False))
-    return decision
+    return replace(decision, verdict=verdict, step=step)
 
 
 def _views(

@@ -80,7 +80,9 @@ def _decision(plan: Mapping[str, Any]) -> Sequence[object]:
     what = [[item.get(name) for name in _DECIDED] for item in plan.get("placements") or ()]
     # Whether anything is asked for at all is part of it: what falls idle is told at once, and then nothing more.
     asked = bool(plan.get("requestsPerMinute"))
-    return what, plan.get("usdPerHour"), plan.get("demandSource"), bool(plan.get("smallestChange")), asked
+    short = plan.get("shortage") or {}
+    lacks = short.get("shortOf"), list(short.get("lostTo") or ())
+    return what, plan.get("usdPerHour"), plan.get("demandSource"), bool(plan.get("smallestChange")), asked, lacks
 
 
 _DECIDED = ("name", "pool", "capacityType", "replicas")

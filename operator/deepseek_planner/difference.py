@@ -35,6 +35,20 @@ class TargetGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """Engines beyond the plan whose room or dollars others wait for."""
+
+    goes: Mapping[str, int]
+    """Replicas by name of group."""
+    by: tuple[DeploymentKey, ...] = ()
+    """Deployments of higher priority that wait for it."""
+    is_over_limit: bool = False
+    """Whether some must go because the cluster costs more than it may."""
+    for_s: float = 0.0
+    """Seconds for which something has been wanted."""
+
+
+@dataclass(frozen=True, slots=True)
 class Situation:
     """One deployment in its snapshot, with its plan and the plan's targets."""
 
@@ -46,6 +60,8 @@ class Situation:
     policy: Policy
     settled_s: float
     """For how long the plan has had the same placements and replicas."""
+    wanted: Wanted | None = None
+    """What others want of it; None: nothing."""
 
     @property
     def is_feasible(self) -> bool:
@@ -94,11 +110,13 @@ class Situation:
 
     @property
     def is_over_budget(self) -> bool:
-        """Over the deployment's own, or over the cluster's while the plan wants less of it here."""
-        if self.usd_per_hour > self.deployment.objectives.max_usd_per_hour:
-            return True
-        limit, planned = self.policy.max_usd_per_hour, self.plan.usd_per_hour if self.plan else 0
-        return limit is not None and self.usd_per_hour > planned and cluster_usd_per_hour(self.snapshot) > limit
+        """Over the deployment's own."""
+        return self.usd_per_hour > self.deployment.objectives.max_usd_per_hour
+
+    @property
+    def is_outranked(self) -> bool:
+        """Whether others leave nothing of what it could have alone."""
+        return self.plan is not None and not self.plan.is_feasible and self.plan.shortage is not None
 
     @property
     def is_cooling_down(self) -> bool:
@@ -111,9 +129,10 @@ class Situation:
         return setbacks(self.snapshot, self.deployment, self.policy)
 
 
-def cluster_usd_per_hour(snapshot: Snapshot) -> MicroUsd:
-    """Of everything of ours that was asked for."""
-    return MicroUsd(sum(group.usd_per_hour for group in snapshot.fleet.groups))
+def is_over_limit(snapshot: Snapshot, policy: Policy) -> bool:
+    """Whether everything of ours that was asked for costs more than the cluster's limit."""
+    limit = policy.max_usd_per_hour
+    return limit is not None and sum(group.usd_per_hour for group in snapshot.fleet.groups) > limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +160,11 @@ class Difference:
     @property
     def is_none(self) -> bool:
         return not (self.grows or self.shrinks or self.surplus)
+
+    @property
+    def only_cleans(self) -> bool:
+        """What runs is what is wanted: nothing is left but to delete what is empty."""
+        return not (self.grows or self.shrinks or any(group.desired for group in self.surplus))
 
     @property
     def only_grows(self) -> bool:

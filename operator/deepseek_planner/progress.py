@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from deepseek_planner.difference import TargetGroup
 from deepseek_planner.hardware import CapacityType
-from deepseek_planner.moves import Move, TargetGroup
+from deepseek_planner.move import Move
 from deepseek_planner.plan import DeploymentInput, EngineGroup, Policy, Shape, Snapshot
 from deepseek_planner.room import replicas_that_fit
+from deepseek_planner.setbacks import cold_start_s
 from deepseek_planner.units import MicroUsd
 
 
@@ -15,7 +18,8 @@ def progress(snapshot: Snapshot, move: Move, policy: Policy) -> Progress:
     """Where the move stands."""
     deployment = next(each for each in snapshot.deployments if each.key == move.key)
     fleet = snapshot.fleet.of(move.key)
-    return Progress(snapshot, deployment, _goals(snapshot, move), fleet, move.least_serving, policy)
+    yields = {kept.name: kept.replicas for kept in move.yields}
+    return Progress(snapshot, deployment, _goals(snapshot, move), fleet, move.least_serving, policy, yields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class Progress:
     fleet: tuple[EngineGroup, ...]
     least_serving: int | None
     policy: Policy
+    yields: Mapping[str, int]
+    """Replicas that are left of groups whose room others wait for."""
 
     def running(self, goal: Goal) -> EngineGroup | None:
         return next((group for group in self.fleet if group.name == goal.name), None)
@@ -58,6 +64,22 @@ class Progress:
     def is_ready(self, goal: Goal) -> bool:
         group = self.running(goal)
         return goal.replicas == 0 or (group is not None and serving(group) >= goal.replicas)
+
+    def starts_soon(self, goal: Goal) -> bool:
+        """Whether engines of the goal start, and may still be waited for."""
+        group = self.running(goal)
+        if group is None or not group.starting:
+            return False
+        offering = next((each for each in self.snapshot.offerings if each.pool == goal.pool), None)
+        since = group.unready_since or self.snapshot.now
+        patience_s = self.policy.patience * cold_start_s(offering, self.policy)
+        return (self.snapshot.now - since).total_seconds() < patience_s
+
+    def ready_share(self, goals: Sequence[Goal]) -> float:
+        """Of the engines that were asked for, for these goals, the part that serves; all of none."""
+        groups = [group for goal in goals if (group := self.running(goal)) is not None]
+        asked = sum(group.desired for group in groups)
+        return sum(serving(group) for group in groups) / asked if asked else 1.0
 
     @property
     def surplus(self) -> tuple[EngineGroup, ...]:

@@ -6,16 +6,18 @@ cluster's. When all targets are ready what is too much goes one replica per step
 emptied groups are deleted. A replacement starts only where it can end: with room for all new engines beside the old,
 or, for engines of the same shape, with room for one more, or none where the measured load lets an old one stop first.
 Spot replicas go before those that cannot be taken back. The last serving replica is never stopped before another
-serves.
+serves, unless others come first for its room: what starts elsewhere is waited for then, but not for ever.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from deepseek_planner.difference import TargetGroup, is_over_limit
 from deepseek_planner.hardware import CapacityType
-from deepseek_planner.moves import Move, MoveReason, TargetGroup
+from deepseek_planner.move import Move, MoveReason
 from deepseek_planner.plan import DeploymentKey, EngineGroup, Policy, Snapshot
 from deepseek_planner.progress import Goal, Progress, progress, serving, spend_of
 from deepseek_planner.units import MicroUsd, format_usd
@@ -66,6 +68,7 @@ def next_step(snapshot: Snapshot, move: Move, policy: Policy = AS_SHIPPED) -> St
         or (_drop_what_never_served(rollout) if gives_up else None)
         or _shed_what_is_over_budget(rollout)
         or _add_what_is_missing(rollout)
+        or _make_way(rollout)
         or _exchange_one_replica(rollout)
         or _wait_for_what_is_missing(rollout)
         or _lower_what_is_too_much(rollout)
@@ -86,9 +89,11 @@ def _delete_an_empty_group(rollout: Progress) -> Step | None:
 
 def _shed_what_is_over_budget(rollout: Progress) -> Step | None:
     """What runs costs more than it may: it shrinks at once, but keeps its minimum of serving replicas."""
-    over, message = _over_budget(rollout)
+    runs = sum(group.usd_per_hour for group in rollout.fleet)
+    over = runs - rollout.budget
     if over <= 0:
         return None
+    message = f"${format_usd(MicroUsd(runs))}/h run, the budget is ${format_usd(rollout.budget)}/h"
     floor = max(1, rollout.deployment.constraints.min_replicas)
     goals = {goal.name: goal.replicas for goal in rollout.goals}
     by_price = sorted(rollout.fleet, key=lambda group: (serving(group) > 0, -(group.usd_per_replica_hour or 0)))
@@ -101,21 +106,6 @@ def _shed_what_is_over_budget(rollout: Progress) -> Step | None:
         if spare > 0 and price > 0:
             return _step(rollout, StepKind.SCALE, group.name, group.desired - spare, message, reason=OVER_BUDGET)
     return None
-
-
-def _over_budget(rollout: Progress) -> tuple[int, str]:
-    """Micro-dollars per hour too many, and of what. Of the cluster's, no more than the move takes away anyway."""
-    runs, limit = sum(group.usd_per_hour for group in rollout.fleet), rollout.policy.max_usd_per_hour
-    over = runs - rollout.budget
-    message = f"${format_usd(MicroUsd(runs))}/h run, the budget is ${format_usd(rollout.budget)}/h"
-    if limit is not None:
-        cluster = sum(group.usd_per_hour for group in rollout.snapshot.fleet.groups)
-        shall = sum(goal.replicas * goal.usd_per_replica_hour for goal in rollout.goals)
-        theirs = min(cluster - limit, runs - shall)
-        if theirs > over:
-            text = f"${format_usd(MicroUsd(cluster))}/h run in the cluster, its limit is ${format_usd(limit)}/h"
-            return theirs, text
-    return over, message
 
 
 def _add_what_is_missing(rollout: Progress) -> Step | None:
@@ -133,9 +123,27 @@ def _add_what_is_missing(rollout: Progress) -> Step | None:
     return None
 
 
+def _make_way(rollout: Progress) -> Step | None:
+    """What others wait for goes, in step with what replaces it, or at once where nothing does; each engine drains."""
+    goes = [group for group in rollout.fleet if group.desired > rollout.yields.get(group.name, group.desired)]
+    is_over = is_over_limit(rollout.snapshot, rollout.policy)
+    comes = [] if is_over else [goal for goal in rollout.goals if rollout.starts_soon(goal)]
+    awaited = 1 - rollout.ready_share(comes)
+    for group in sorted(goes, key=_leaves_first):
+        least = rollout.yields[group.name]
+        left = least + math.ceil((group.desired - least) * awaited - 1e-9)
+        if left < group.desired:
+            why, reason = ("the cluster costs too much", OVER_BUDGET) if is_over else ("others come first", PROGRESSING)
+            message = f"{group.desired} -> {left}: {why}"
+            return _step(rollout, StepKind.SCALE, group.name, left, message, reason=reason)
+    return _wait_for_ready(rollout, comes[0]) if goes else None
+
+
 def _can_end(rollout: Progress) -> bool:
     """Whether what is created now can ever replace what runs; growth beside what stays always can."""
     missing = [goal for goal in rollout.goals if rollout.missing(goal)]
+    if rollout.yields:
+        return True  # what runs goes in any case
     if not missing or not any(rollout.excess(group) for group in rollout.fleet):
         return True
     beside = all(_fits(rollout, goal, rollout.missing(goal)) for goal in missing)

@@ -16,10 +16,10 @@ def replicas_that_fit(snapshot: Snapshot, pool: str, shape: Shape) -> int:
     if offering is None or offering.unavailable_reason:
         return 0
     held = sum(group.paid_replicas * group.shape.accelerators for group in snapshot.fleet.groups if group.pool == pool)
-    return max(0, _replicas(offering, shape) - -(-held // shape.accelerators))
+    return max(0, most_replicas(offering, shape) - -(-held // shape.accelerators))
 
 
-def _replicas(offering: Offering, shape: Shape) -> int:
+def most_replicas(offering: Offering, shape: Shape) -> int:
     """Replicas of ``shape`` that the pool holds when nothing of ours runs on it."""
     per_node = shape.accelerators // shape.nodes_per_replica
     free = offering.free_gpus_by_node

@@ -59,8 +59,18 @@ def held_for_capacity(situation: Situation, difference: Difference) -> Waiting |
     return _held_for_settling(situation, outage_s if situation.policy.measures else 0.0)
 
 
+def held_for_way(situation: Situation) -> Waiting | None:
+    """What giving way waits for: a demand that only flickers takes no engine that serves."""
+    wanted_s, settle_s = situation.wanted.for_s if situation.wanted else 0.0, situation.policy.settle_s
+    if wanted_s >= settle_s:
+        return None
+    return Waiting(Hold.SETTLING, f"others have waited for the room for {wanted_s:.0f} s of {settle_s:.0f} s")
+
+
 def held_for_savings(situation: Situation, difference: Difference) -> Waiting | None:
     """What a cheaper fleet waits for: the first bar that is not passed, None when all are."""
+    if difference.only_cleans:
+        return None
     return (
         _held_for_measurements(situation)
         or _held_for_threshold(situation, difference)

@@ -100,3 +100,25 @@ async def test_every_status_of_a_life_fits():
         for item in world.objects(Kind.POOL):
             assert not filled_in(PoolStatus.model_validate(item["status"]))
     assert {"conditions", "summary", "endpoint", "readyReplicas", "lastMove", "actual", "plan.placements"} <= seen
+
+
+async def test_the_status_of_who_gives_way_fits():
+    four = {"scaling": {"minReplicas": 4}}
+    world, now = MemoryWorld(deployment(**four), pool(maxNodes=1), node(pool="machines")), NOW
+    memory = reconcile.Memory()
+    settings = Settings(policy=Policy(settle_s=60.0))
+    shortages = []
+    for turn in range(12):
+        if turn == 4:
+            first = deployment("first", objectives={"priority": 10}, **four)
+            world.put({**first, "metadata": {**first["metadata"], "uid": "2"}})
+        await reconcile.cycle(world=world, writer=world, catalog=FACTS, settings=settings, memory=memory, now=now)
+        now += timedelta(seconds=40)
+        world.run_pods()
+        for item in world.objects(Kind.DEPLOYMENT):
+            assert not filled_in(DeepSeekDeploymentStatus.model_validate(item["status"]))
+        plan = world.get(Kind.DEPLOYMENT, "team-a", "chat")["status"]["plan"]
+        shortages.append((len(plan["placements"]), plan.get("shortage", {}).get("servedPercent")))
+    assert shortages[0] == (1, None)
+    assert shortages[-1] == (0, 0)
+    assert world.get(Kind.DEPLOYMENT, "team-a", "chat")["status"]["lastMove"]["to"] == "nothing"

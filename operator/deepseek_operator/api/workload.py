@@ -182,7 +182,8 @@ class Objectives(Resource):
         description="Most dollars per million tokens (input + output) at the expected load; no limit by default.",
     )
     priority: Annotated[StrictInt, Ge(-1000), Le(1000)] = Field(
-        default=0, description="Who gets less first when capacity is short: the lowest."
+        default=0,
+        description="Who gets less first when capacity is short: the lowest. What runs gives way to a higher one.",
     )
     availability_percent: Availability = Field(
         default="95",

@@ -10,8 +10,10 @@ import pytest
 from deepseek_planner.demand import Demand
 from deepseek_planner.difference import Situation, difference
 from deepseek_planner.hardware import CapacityType
+from deepseek_planner.look import Look
 from deepseek_planner.moves import Hold, KeptGroup, MoveReason, moves, verdicts
 from deepseek_planner.plan import Fleet, Policy, RebalancingMode, Setback
+from deepseek_planner.rollout import StepKind
 from deepseek_planner.setbacks import setbacks
 from deepseek_planner.units import micro_usd
 from deepseek_planner.worth import disruption_usd
@@ -188,10 +190,16 @@ def test_capacity_waits_for_no_disruption_budget():
 
 def test_over_the_clusters_limit_those_shrink_whose_plan_is_smaller():
     limited = replace(POLICY, max_usd_per_hour=micro_usd("25"))
-    verdict = decide(snapshot(group(3), measured=None), target(2), policy=limited, settled_s=0.0)
+
+    def looked(seen):
+        planned, targets = plan(target(2))
+        return Look(seen, planned, limited).decide(seen.deployments[0], targets[KEY], 0.0, lambda _: 0.0)
+
+    verdict, step = looked(snapshot(group(3), measured=None))
     assert verdict.waiting is None
     assert verdict.move.reason is MoveReason.OVER_BUDGET
-    assert decide(snapshot(group(2)), target(2), policy=limited) is None
+    assert (step.kind, step.replicas) == (StepKind.SCALE, 2)
+    assert looked(snapshot(group(2))) == (None, None)
 
 
 # Engines that never become ready.

@@ -15,9 +15,9 @@ from support.fleets import KEY, group, offering, snapshot, target
 SPOT = CapacityType.SPOT
 
 
-def move(*targets, keeps=(), least_serving=None, reason=MoveReason.SPEC_CHANGED):
+def move(*targets, keeps=(), least_serving=None, reason=MoveReason.SPEC_CHANGED, yields=()):
     nothing = MicroUsd(0)
-    more = {"message": "", "keeps": keeps, "least_serving": least_serving}
+    more = {"message": "", "keeps": keeps, "least_serving": least_serving, "yields": yields}
     return Move(KEY, targets, reason, required=True, saves_usd_per_hour=nothing, **more)
 
 
@@ -103,10 +103,11 @@ def test_over_the_clusters_limit_a_deployment_gives_what_its_plan_can_spare():
     other = replace(group(4), key=replace(KEY, name="other"))
     seen = snapshot(group(3))
     seen = replace(seen, fleet=Fleet((*seen.fleet.groups, other)))
-    step = next_step(seen, move(target(2)), Policy(max_usd_per_hour=micro_usd("45")))
+    gives = move(target(2), yields=(KeptGroup("chat-h100-a", 2),))
+    step = next_step(seen, gives, Policy(max_usd_per_hour=micro_usd("45")))
     assert told([step]) == ["Scale chat-h100-a 2"]
     assert step.reason == "OverBudget"
-    assert step.message == "$70.00/h run in the cluster, its limit is $45.00/h"
+    assert step.message == "3 -> 2: the cluster costs too much"
 
 
 def test_the_last_that_cannot_be_taken_back_is_not_drained_before_another_serves():

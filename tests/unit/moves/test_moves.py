@@ -44,7 +44,12 @@ def test_an_empty_fleet_is_placed_at_once():
 
 
 def test_a_fleet_that_vanished_is_placed_again():
-    assert reason(decide(snapshot(measured=None), target(2), settled_s=0.0)) is MoveReason.FLEET_LOST
+    ran = {"last_move_groups": {"chat-h100-a": 2}}
+    assert reason(decide(snapshot(measured=None, **ran), target(2), settled_s=0.0)) is MoveReason.FLEET_LOST
+
+
+def test_a_fleet_that_gave_way_is_placed_again_when_there_is_room():
+    assert reason(decide(snapshot(measured=None), target(2), settled_s=0.0)) is MoveReason.ROOM_FOUND
 
 
 def test_a_fleet_like_the_plan_is_left_alone():

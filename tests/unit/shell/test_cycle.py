@@ -346,6 +346,113 @@ async def test_all_deployments_together_stay_within_the_clusters_limit():
     assert len(it.groups()) == 1
 
 
+FOUR = {"scaling": {"minReplicas": 4}}
+"""As many as one node holds."""
+
+
+def first(name="first", **spec):
+    """A deployment that comes before others."""
+    return merged(deployment(name, objectives={"priority": 10}, **spec), {"metadata": {"uid": "2"}})
+
+
+async def crowded(*, settle_s=0.0):
+    """A node full of engines, and one that comes first."""
+    settings = Settings(policy=Policy(settle_s=settle_s))
+    it = Loop(deployment(**FOUR), pool(maxNodes=1), node(), settings=settings)
+    await it.turn(6)
+    assert list(it.groups().values()) == [4]
+    it.world.put(first(**FOUR))
+    return it
+
+
+async def test_a_higher_priority_gets_the_room_and_the_lower_one_is_told():
+    it = await crowded()
+    it.world.events.clear()
+    await it.turn(8)
+    ((name, replicas),) = it.groups().items()
+    assert (name.split("-")[0], replicas) == ("first", 4)
+    assert it.condition("Ready", "first")["status"] == "True"
+    # Scaled to nothing, drained, and deleted only then.
+    writes = [verb for verb, _, what in it.world.writes if what.startswith("chat-cpu") and verb != "apply"]
+    assert writes[-3:] == ["scale to 0", "delete", "delete"]
+    claims = [(it.condition(kind)["status"], it.condition(kind)["reason"]) for kind in ("Ready", "Planned")]
+    assert claims == [("False", "CapacityShort")] * 2
+    assert it.condition("Planned")["message"] == (
+        "serves 0 % of the planned load: pool machines is short; team-a/first comes first; "
+        "would be feasible: more nodes in machines, or a higher priority than team-a/first"
+    )
+    assert it.condition("Reconciling")["message"] == (
+        "nothing runs; engines start by themselves when there is room: "
+        "more nodes in machines, or a higher priority than team-a/first"
+    )
+    assert it.condition("Stalled")["status"] == "False"
+    status = it.status()
+    assert status["plan"]["placements"] == []
+    assert status["plan"]["shortage"] == {"servedPercent": 0, "shortOf": "machines", "lostTo": ["team-a/first"]}
+    assert (status["lastMove"]["reason"], status["lastMove"]["to"]) == ("GivesWay", "nothing")
+    told = {event.reason: event.message for event in it.world.events if event.about["metadata"]["name"] == "chat"}
+    assert told["GaveWay"] == "4 x cpu-bf16-tp1 -> nothing: team-a/first needs the room"
+    assert set(told) == {"CapacityShort", "GaveWay", "NotReady"}
+    ended = [(item.move.reason, item.outcome) for report in it.reports for item in report.ended]
+    assert ("GivesWay", "Completed") in ended
+
+
+async def test_who_gave_way_rests_and_comes_back_by_itself():
+    it = await crowded()
+    await it.turn(8)
+    writes = list(it.world.writes)
+    await it.turn(5)
+    assert it.world.writes == writes
+    it.world.remove(Kind.DEPLOYMENT, "team-a", "first")
+    for name in it.groups():
+        it.world.remove(Kind.ENGINE_GROUP, "team-a", name)
+    it.world.run_pods()
+    await it.turn(4)
+    assert list(it.groups().values()) == [4]
+    assert it.condition("Ready")["status"] == "True"
+    assert it.status()["lastMove"]["reason"] == "RoomFound"
+    assert "shortage" not in it.status()["plan"]
+
+
+async def test_a_restart_at_any_cycle_gives_way_all_the_same():
+    for cycle in range(1, 7):
+        it = await crowded()
+        await it.turn(cycle)
+        it.restart()
+        await it.turn(9)
+        assert [name.split("-")[0] for name in it.groups()] == ["first"]
+
+
+async def test_a_demand_that_is_gone_before_it_settled_takes_nothing():
+    it = await crowded(settle_s=5.0)
+    await it.turn(4)
+    assert it.condition("Reconciling")["reason"] == "Settling"
+    assert it.condition("Ready")["status"] == "True"
+    before = it.groups()
+    it.world.remove(Kind.DEPLOYMENT, "team-a", "first")
+    await it.turn(10)
+    assert it.groups() == before
+
+
+async def test_a_lowered_limit_of_the_cluster_is_kept_at_once():
+    it = loop(first(), settings=Settings(policy=Policy(settle_s=60.0, max_usd_per_hour=micro_usd("0.20"))))
+    await it.turn(5)
+    assert len(it.groups()) == 2
+    it.settings = Settings(policy=Policy(settle_s=60.0, max_usd_per_hour=micro_usd("0.05")))
+    await it.turn(1)
+    assert sum(it.groups().values()) == 1
+    await it.turn(3)
+    assert [name.split("-")[0] for name in it.groups()] == ["first"]
+    assert it.condition("Planned")["reason"] == "CapacityShort"
+    assert it.condition("Planned")["message"].startswith(
+        "serves 0 % of the planned load: the cluster's budget is short; team-a/first comes first"
+    )
+    it.settings = Settings(policy=Policy(settle_s=60.0, max_usd_per_hour=micro_usd("0.20")))
+    await it.turn(4)
+    assert len(it.groups()) == 2
+    assert it.condition("Ready")["status"] == "True"
+
+
 async def test_less_load_means_fewer_engines_only_when_it_is_measured():
     it = loop(workload={"requestsPerMinute": {"expected": 900, "peak": 4000}}, rebalancing={"cooldown": "0s"})
     await it.turn(8)

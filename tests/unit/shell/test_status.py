@@ -168,9 +168,12 @@ def test_who_gets_less_is_told_of_what_and_who_comes_first():
     assert text in in_part["message"]
     nothing = replace(short, served_percent=0, short_of="h200-spot")
     none = conditions(view(plan=planned(placements=(), shortage=nothing, smallest_change="more nodes")))["Planned"]
-    assert (none["status"], none["reason"]) == ("False", "NoFeasiblePlan")
+    assert (none["status"], none["reason"]) == ("False", "CapacityShort")
     assert none["message"].startswith("serves 0 % of the planned load: pool h200-spot is short")
     assert none["message"].endswith("would be feasible: more nodes")
+    kept = conditions(view(plan=planned(placements=(), shortage=nothing, smallest_change="more nodes")))["Reconciling"]
+    assert (kept["status"], kept["reason"]) == ("False", "CapacityShort")
+    assert kept["message"].startswith("what runs is kept until who comes first needs its room")
 
 
 def test_over_budget_counts_everything_that_is_paid_for():
@@ -310,6 +313,8 @@ def test_events_are_about_what_changed():
     assert transitions(ready, after(ready, groups=())) == [("NotReady", True)]
     infeasible = planned(placements=(), smallest_change="x")
     assert transitions(ready, after(ready, plan=infeasible)) == [("NoFeasiblePlan", True)]
+    outranked = replace(infeasible, shortage=Shortage(0, "machines", (DeploymentKey("team-b", "docs"),)))
+    assert transitions(ready, after(ready, plan=outranked)) == [("CapacityShort", True)]
     assert transitions(ready, after(ready, plan=None, input=None, problems=PROBLEMS)) == [("InvalidSpec", True)]
     refused = Refusal("NameTaken", "no", is_lasting=True)
     assert transitions(ready, after(ready, refusal=refused)) == [("ApplyRefused", True)]
