@@ -30,6 +30,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
 }
 """What a case is planned with beside its pools."""
 POOLS = {
+    "higher-takes-all": HERE / "pools" / "two-nodes.yaml",
     "reserved-first": HERE / "pools" / "reserved.yaml",
     "two-lengths": HERE / "pools" / "large-and-small.yaml",
     "spot-with-cover": HERE / "pools" / "three-zones.yaml",
