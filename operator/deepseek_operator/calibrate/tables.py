@@ -24,10 +24,10 @@ EXPERT_TYPES = {  # table -> (stored, computed, bytes per weight)
     "int4_wo": ("int4", "bf16", 0.53125),
     "w4a16_mxfp4": ("int4", "bf16", 0.53125),
 }
-FUSING = ("vllm", "trtllm")
-"""Engines that quantize to static 8-bit scales inside the norm or the activation before, and replay graphs of kernels:
-the tables time the quantization and its launch with every product (70b_fp8_b200_docker.sh of InferenceX @bb4c7f93
-asks vLLM for the fusion; TensorRT-LLM always does it). Block scales and 4 bits keep their own pass.
+FUSING = {"vllm": ("fp8",), "trtllm": ("fp8", "fp4")}
+"""Formats that engines quantize to inside the norm or the activation before, and replay graphs of kernels: the tables
+time the quantization and its launch with every product (70b_fp8_b200_docker.sh of InferenceX @bb4c7f93 asks vLLM for
+the fusion; TensorRT-LLM always does it, to 4 bits too). Block scales keep their own pass.
 """
 FUSED_LINKS = ("b200_sxm", "b300_sxm", "gb200")
 """Where vLLM reduces with the kernels that TensorRT-LLM has (enable_fi_allreduce_fusion there, fuse_allreduce_rms in
@@ -83,8 +83,9 @@ def _mine_engine(base: Path, engine: str, facts: System) -> dict[str, dict[str, 
         for dtype, precision in GEMM_TYPES.items():
             if (part := _where(table, "gemm_dtype", dtype)) is not None:
                 _put(rows, f"gemm:{precision}", mining.gemm, part, facts, precision)
-    if engine in FUSING and "gemm:fp8" in rows and "gemm:bf16" in rows:
-        rows["gemm:fp8_static"] = _fused(rows["gemm:fp8"], rows["gemm:bf16"])
+    for precision in FUSING.get(engine, ()):
+        if f"gemm:{precision}" in rows and "gemm:bf16" in rows:
+            rows[f"gemm:{precision}_static"] = _fused(rows[f"gemm:{precision}"], rows["gemm:bf16"])
     folder = base / "moe" / engine
     paths = (
         sorted(folder.glob("*/moe_perf.parquet"), key=lambda path: _version(path.parent.name))
@@ -144,8 +145,10 @@ def _attention(base: Path, engine: str, facts: System) -> dict[str, list[float]]
         ("mla_decode", "mla", "generation_mla_perf", mining.latent_decode),
         ("mla_prefill", "mla", "context_mla_perf", mining.latent_prefill),
     ):
-        # vLLM's tables time whole MLA modules; TensorRT-LLM's time the attention alone.
-        source = "trtllm" if family == "mla" and engine == "vllm" else engine
+        # vLLM's tables time whole MLA modules; TensorRT-LLM's time the attention alone. SGLang's prompts on Hopper are
+        # timed absorbed, 3.4 times the arithmetic that it does there.
+        borrows = engine == "vllm" or (engine == "sglang" and key == "mla_prefill" and facts.generation == "hopper")
+        source = "trtllm" if family == "mla" and borrows else engine
         if (table := _latest(base / family / source, name)) is not None:
             for suffix, cache in CACHES.items():
                 _put(rows, f"{key}{suffix}", fit, table, facts, cache)

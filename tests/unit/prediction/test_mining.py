@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deepseek_planner.prediction import mining
-from deepseek_planner.prediction.curves import select
+from deepseek_planner.prediction.curves import curve_set, select
 from deepseek_planner.prediction.systems import system
 
 H200 = system("h200_sxm")
@@ -59,3 +59,13 @@ def test_the_nearest_measurement_wins():
     assert select(document, system="h200_sxm", engine="sglang")["gemm:bf16"].compute == 0.2
     assert select(document, system="l4", engine="vllm")["gemm:bf16"].compute == 0.1
     assert select(document, system="h200_sxm", engine="vllm")["decode"].memory == 0.1
+
+
+def test_kernels_that_an_engine_does_not_run_are_not_taken_from_its_tables():
+    trtllm, sglang = curve_set("b200_sxm", "trtllm"), curve_set("h200_sxm", "sglang")
+    # Quantizing to 4 bits is part of the norm before; the products themselves are as fast.
+    assert trtllm["gemm:fp4_static"].latency_s < trtllm["gemm:fp4"].latency_s
+    assert trtllm["gemm:fp4_static"].compute == trtllm["gemm:fp4"].compute
+    assert trtllm["gemm:fp4_static"].quantize == 0.0 < trtllm["gemm:fp4"].quantize
+    # SGLang's prompts are not absorbed on Hopper, whatever its table times.
+    assert sglang["mla_prefill"] == curve_set("h200_sxm", "trtllm")["mla_prefill"]
