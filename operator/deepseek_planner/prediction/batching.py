@@ -19,6 +19,8 @@ FIRST_OF_LOCK_STEP = 1.5
 """Groups of prompts that pass before the steps of a lock-step burst are packed, per prompt in a step."""
 CACHE_HELD_OUTPUT = 0.6
 """Share of its output that a sequence holds in the cache on average while the cache is the limit."""
+ACCEPTANCE = 0.85
+"""Of a drafted token: 85 to 90 % of the second (DeepSeek-V3 technical report, arXiv 2412.19437, section 5.4.3)."""
 
 
 class Load(NamedTuple):
@@ -50,6 +52,15 @@ class Scheduler(NamedTuple):
     max_sequences: float = 1024.0
     cache_tokens: float = float("inf")
     """Tokens that the KV cache holds, per replica of the attention."""
+    drafted: float = 0.0
+    """Tokens that next-token layers draft per step and request."""
+
+    @property
+    def tokens_per_step(self) -> float:
+        """What a step adds to a request on average: its own token, and the drafts that hold, each only after the one
+        before.
+        """
+        return sum(ACCEPTANCE**place for place in range(int(self.drafted) + 1))
 
 
 class Mix(NamedTuple):
@@ -87,17 +98,19 @@ class Mix(NamedTuple):
 
 def mix(load: Load, scheduler: Scheduler) -> Mix:
     """The steady mix of steps under ``load``."""
-    output = max(load.output_tokens, 1.0)
+    each, width = scheduler.tokens_per_step, 1.0 + scheduler.drafted
+    output = max(load.output_tokens / each, 1.0)
+    """Steps of an answer."""
     cached = min(load.cached_tokens, max(load.input_tokens - 1.0, 0.0))
     prompt = max(load.input_tokens - cached, 1.0)
     concurrency = max(load.concurrency, 1.0)
     # A shared prefix is held once, whoever uses it.
-    held = prompt + CACHE_HELD_OUTPUT * output
+    held = prompt + CACHE_HELD_OUTPUT * load.output_tokens
     slots = max(min(concurrency, scheduler.max_sequences, scheduler.cache_tokens / held), 1.0)
     budget = scheduler.token_budget
     # Decodes come first in the budget; prompts get the room that is left.
-    running = min(slots, budget / (1.0 + prompt / output)) if scheduler.mixes else slots
-    room = max(budget - running if scheduler.mixes else budget, 1.0)
+    running = min(slots, budget / (width + prompt / output)) if scheduler.mixes else slots
+    room = max(budget - running * width if scheduler.mixes else budget, 1.0)
     arrivals = running / output
     """Prompts per step."""
     fullness = min(arrivals * prompt / room, 1.0)
@@ -113,13 +126,14 @@ def mix(load: Load, scheduler: Scheduler) -> Mix:
     """Prompts per mixed step, below one where a prompt needs several."""
     chunks = max(1.0 / prompts, 1.0)
     """Mixed steps of one prompt."""
-    decode = Batch(decodes=running, context=cached + prompt + output / 2.0)
+    decode = Batch(decodes=running, context=cached + prompt + load.output_tokens / 2.0, width=width)
     mixed = Batch(
         decodes=max(running - prompts, 0.0) if scheduler.mixes else 0.0,
         context=decode.context,
         prompts=prompts * chunks,
         chunk=prompt / chunks,
         history=cached + prompt * (1.0 - 1.0 / chunks) / 2.0,
+        width=width,
     )
     burst_steps = (max(ceil(concurrency * prompt / budget), 1.0) + 1.0) / 2.0
     burst = _burst(scheduler, prompt, cached, concurrency)
@@ -131,8 +145,8 @@ def mix(load: Load, scheduler: Scheduler) -> Mix:
             decode=decode,
             mixed=burst,
             burst=burst,
-            decode_weight=1.0,
-            mixed_weight=(burst_steps - 1.0) / max(output - 1.0, 1.0),
+            decode_weight=1.0 / each,
+            mixed_weight=(burst_steps - 1.0) / max(output - 1.0, 1.0) / each,
             wait_decode=0.0,
             wait_mixed=burst_steps - 1.0,
             own=1.0,
@@ -157,8 +171,8 @@ def mix(load: Load, scheduler: Scheduler) -> Mix:
         decode=decode,
         mixed=mixed,
         burst=burst,
-        decode_weight=1.0 - stalled if scheduler.mixes else 1.0,
-        mixed_weight=stalled,
+        decode_weight=(1.0 - stalled if scheduler.mixes else 1.0) / each,
+        mixed_weight=stalled / each,
         wait_decode=wait_decode,
         wait_mixed=wait_mixed,
         own=own,
@@ -200,4 +214,5 @@ def _burst(scheduler: Scheduler, prompt: float, cached: float, concurrency: floa
         prompts=prompts * chunks,
         chunk=prompt / chunks,
         history=cached + prompt * (1.0 - 1.0 / chunks) / 2.0,
+        width=1.0 + scheduler.drafted,
     )

@@ -26,4 +26,4 @@ def least_tpot_s(run: Run) -> float:
         layer += 3.0 * hidden * network.top_k * network.expert_intermediate * stored.bytes_of(stored.experts)
         moved += group.count * layer
     per_step = moved / run.sharding.ranks / facts.bandwidth_bytes_per_s
-    return per_step / TOKENS_PER_STEP if run.harness.is_speculative else per_step
+    return per_step / TOKENS_PER_STEP if run.harness.drafted else per_step

@@ -43,6 +43,7 @@ def groups(run: Run) -> dict[str, str]:
         "harness": "spread" if run.load.spread else "fixed",
         "split": split,
         "version": run.version or "unknown",
+        "edition": f"{model}/{run.version or facts.name}",
         "ranks": str(run.sharding.tensor),
         "release": f"{model}/{facts.name}/{run.precision}/{run.version}",
         "setup": f"{model}/{facts.name}/{run.precision}/{run.version}/{run.sharding.tensor}/{split}",

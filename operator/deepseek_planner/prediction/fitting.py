@@ -8,7 +8,7 @@ what that reports is a little optimistic.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +69,19 @@ _FIRST = {
 _PACE = {"model": 0.05, "placed": 0.05, "release": 0.05, "setup": 0.12}
 
 
-def default_priors() -> dict[str, Prior]:
+_BY_EDITION: Mapping[str, Mapping[str, float]] = {
+    "pace": {**_PACE, "edition": 0.1},
+    "first_token": {**_FIRST, "model": 0.15, "edition": 0.3, "placed": 0.15, "release": 0.15, "setup": 0.2},
+    "first_token_per_token": {},
+    "burst": {**_STEPS, "release": 0.1, "harness": 0.5},
+}
+"""Levels of SGLang and TensorRT-LLM, whose runs are of many releases: what a release makes of a model (its edition)
+goes along to other accelerators; a release that is not said does not. For vLLM's runs, of few releases, the same levels
+predict new accelerators worse.
+"""
+
+
+def default_priors(engine: str) -> dict[str, Prior]:
     """Priors by factor. Overheads start at seconds, everything else at one."""
     found = {
         f"{name}.{kind}": Prior(0.0, width, _SCALE) for name, width in _PARTS.items() for kind in ("decode", "mixed")
@@ -88,7 +100,12 @@ def default_priors() -> dict[str, Prior]:
     found["burst"] = Prior(0.0, 0.15, {**_STEPS, "release": 0.1})
     found["cache"] = Prior(log(0.8), 0.3, {})
     found["slow_prefill"] = Prior(log(4.0), 1.0, {})
-    found["speculation"] = Prior(log(0.6), 0.2, {})
+    found["speculation"] = Prior(log(1.2), 0.2, {})
+    if engine != "vllm":
+        found |= {name: replace(found[name], levels=levels) for name, levels in _BY_EDITION.items()}
+    if engine == "sglang":
+        found["cold_start"] = Prior(log(5.0), 0.5, {})
+        found["cold_stall"] = Prior(log(1.0), 1.0, {})
     return found
 
 
@@ -99,7 +116,8 @@ class Problem:
         self, runs: Sequence[Run], priors: Mapping[str, Prior] | None = None, lookup: CurveLookup = curve_set
     ) -> None:
         self.runs = [run for run in runs if run.is_measured]
-        self.priors = dict(priors or default_priors())
+        engine = self.runs[0].engine if self.runs else ""
+        self.priors = dict(priors or default_priors(engine))
         self.terms = [terms(run, lookup) for run in self.runs]
         self.keys = [groups(run) for run in self.runs]
         start = Corrections("", {name: prior.center for name, prior in self.priors.items()}, {}, {}, "")

@@ -20,11 +20,8 @@ class Formats:
     experts: str
     head: str
     kv_bytes: float
-
-    @property
-    def is_block(self) -> bool:
-        """Whether 8-bit weights carry scales per block: their inputs are scaled as they come."""
-        return self.experts == "fp8_block"
+    is_block: bool = False
+    """Whether 8-bit weights carry scales per block: their inputs are scaled as they come."""
 
     def bytes_of(self, stored: str) -> float:
         return STORED_BYTES[stored]
@@ -49,7 +46,9 @@ class Formats:
         return f"experts:{computed}" if computed != "int8" else "experts:fp8"
 
 
-def formats(architecture: Architecture, precision: str, *, kv_bytes: float | None = None) -> Formats:
+def formats(
+    architecture: Architecture, precision: str, *, kv_bytes: float | None = None, is_block: bool = False
+) -> Formats:
     """Formats of a checkpoint of ``architecture`` in ``precision`` (``bf16 fp16 fp8 int8 int4 fp4``; empty: 16 bits).
 
     The 4-bit checkpoints of mixture-of-experts models whose configurations were read (Qwen3.5, MiniMax-M2.5, Kimi-K2.5)
@@ -59,12 +58,13 @@ def formats(architecture: Architecture, precision: str, *, kv_bytes: float | Non
     if stored not in STORED_BYTES:
         known = ", ".join(sorted(STORED_BYTES))
         raise ValueError(f"precision {precision!r} is not known; known are {known}")
-    is_block = stored == "fp8" and architecture.is_sparse
+    is_block = stored == "fp8" and (is_block or architecture.is_sparse)
     keeps_attention = stored in {"fp4", "int4"} and architecture.is_sparse
     return Formats(
         attention="bf16" if keeps_attention else stored,
         dense=stored,
         experts="fp8_block" if is_block else stored,
         head="bf16",
+        is_block=is_block,
         kv_bytes=kv_bytes or (1.0 if stored == "fp4" else 2.0),
     )

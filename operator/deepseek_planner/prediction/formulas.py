@@ -140,7 +140,7 @@ class Attending(NamedTuple):
     prefill_compute_s: Any
     """Per (query, key) pair."""
     state_s: Any = 0.0
-    """Per sequence: a state of fixed size that is read and written."""
+    """Per sequence: a state of fixed size that is read, and written once per token of the step."""
     state_prefill_s: Any = 0.0
     """Per prompt token, where a state replaces the pairs."""
     density: Any = 1.0
@@ -156,7 +156,7 @@ class Attending(NamedTuple):
 
     def decode_seconds(self, sequences: Any, context: Any, width: Any) -> Any:
         read = sequences * self.entries(context)
-        moved = read * self.decode_memory_s + sequences * self.state_s
+        moved = read * self.decode_memory_s + sequences * (self.state_s * (0.5 + 0.5 * width))
         attend = _soft_maximum(read * width * self.decode_compute_s, moved)
         index = sequences * context * self.index_s
         return self.calls * (self.decode_latency_s * (sequences > 0.0) + attend + index)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import isfinite
 from typing import NamedTuple
 
-from deepseek_planner.prediction.architecture import Architecture, Latent
+from deepseek_planner.prediction.architecture import Architecture, Latent, Linear
 
 CACHE_8_BITS = 1.0
 CACHE_16_BITS = 2.0
@@ -27,10 +27,27 @@ GATHER_STEPS = 20.0
 """Steps that TensorRT-LLM gathers prompts for (batch_wait_timeout_iters of 70b_fp8_b200_trt_slurm.sh @a267b4bd and
 70b_fp8_h200_trt_slurm.sh @73ef9225, where input and output are 1024 and fewer than eight accelerators work).
 """
-SPECULATIVE_RELEASE = "1.2.0rc6.post3"
-"""Of TensorRT-LLM: only the scripts with speculative decoding name this image (.github/configs/nvidia-master.yaml
-@1cb92d21, dsr1-fp4-b200-trt-mtp and dsr1-fp8-b200-trt-mtp).
+DRAFTING_RELEASE = "1.2.0rc6.post3"
+"""Of TensorRT-LLM: only the scripts with drafts name this image (.github/configs/nvidia-master.yaml @1cb92d21,
+dsr1-fp4-b200-trt-mtp and dsr1-fp8-b200-trt-mtp).
 """
+SHARED_RELEASE = "1.1.0rc2.post2"
+"""Of TensorRT-LLM: scripts with and without drafts name this image (nvidia-master.yaml @bf345672)."""
+DRAFTING_UP_TO = {
+    (4.0, 1024.0, 1024.0): 8.0,
+    (4.0, 1024.0, 8192.0): 16.0,
+    (4.0, 8192.0, 1024.0): 16.0,
+    (8.0, 1024.0, 1024.0): 8.0,
+    (8.0, 1024.0, 8192.0): 4.0,
+    (8.0, 8192.0, 1024.0): 16.0,
+}
+"""By ranks, input and output: most requests at once of dsr1-fp4-b200-trt-mtp there, with neither experts nor attention
+spread. Of points that both scripts have, the runs of the release are as fast as only drafts make them (inferred).
+"""
+DRAFTED = 3.0
+"""Tokens that scripts with drafts have drafted per step (--speculative-num-steps 3, num_nextn_predict_layers: 3)."""
+DRAFTED_BY_DATA_PARALLEL = 1.0
+"""With data-parallel attention (dsr1_fp4_b200_trt_mtp.sh, dsr1_fp8_h200_trt_mtp.sh @1cb92d21: MTP=1)."""
 FLOOR_RELEASE = (1, 2)
 """Of TensorRT-LLM: from here on the scripts give a step at least 8192 tokens (dsr1_fp4_b200_trt_slurm.sh @64af5a77,
 2026-01-21)."""
@@ -48,7 +65,12 @@ class Harness(NamedTuple):
     cache_bytes: float | None = None
     """Per element of the KV cache; None: what the precision implies."""
     max_sequences: float = 1024.0
-    is_speculative: bool = False
+    drafted: float = 0.0
+    """Tokens that next-token layers draft per step and request."""
+    is_block: bool = False
+    """Whether the 8-bit weights of a dense model carry scales per block, as those of experts do."""
+    is_cold: bool = False
+    """Whether the engine compiles a kernel during the run."""
     is_slow_prefill: bool = False
     """Whether prompts attend by a kernel that is no match for the tables' one."""
 
@@ -63,6 +85,7 @@ class Asked(NamedTuple):
     system: str
     precision: str
     ranks: float
+    expert_parallel: float
     input_tokens: float
     output_tokens: float
     concurrency: float
@@ -80,6 +103,10 @@ class Asked(NamedTuple):
         return self.system == "b300_sxm" and self.release >= (0, 5, 10)
 
     @property
+    def is_linear(self) -> bool:
+        return any(isinstance(group.attention, Linear) for group in self.architecture.groups)
+
+    @property
     def is_latent(self) -> bool:
         return any(isinstance(group.attention, Latent) for group in self.architecture.groups)
 
@@ -92,7 +119,9 @@ def harness(asked: Asked, data: float) -> Harness:
         held_steps=held_steps(asked, data),
         cache_bytes=cache_bytes(asked),
         max_sequences=max_sequences(asked),
-        is_speculative=is_speculative(asked),
+        drafted=drafted(asked, data),
+        is_block=is_block(asked),
+        is_cold=is_cold(asked),
         is_slow_prefill=is_slow_prefill(asked),
     )
 
@@ -176,9 +205,51 @@ def max_sequences(asked: Asked) -> float:
     return max(asked.concurrency - 1.0, 1.0) if is_short else 1024.0
 
 
-def is_speculative(asked: Asked) -> bool:
-    """Whether only scripts with speculative decoding name the run's image."""
-    return asked.engine == "trtllm" and asked.version == SPECULATIVE_RELEASE and asked.is_latent
+def drafted(asked: Asked, data: float) -> float:
+    """Tokens drafted per step, where only a script with drafts has the run's image and sharding."""
+    if not asked.is_inferencex:
+        return 0.0
+    if asked.engine == "trtllm" and asked.is_latent and _is_drafted_trtllm(asked, data):
+        return DRAFTED_BY_DATA_PARALLEL if data > 1.0 else DRAFTED
+    return DRAFTED if asked.engine == "sglang" and _is_drafted_sglang(asked) else 0.0
+
+
+def _is_drafted_trtllm(asked: Asked, data: float) -> bool:
+    if asked.version != SHARED_RELEASE:
+        return asked.version == DRAFTING_RELEASE
+    if data > 1.0 or asked.precision != "fp4":
+        return True
+    return asked.concurrency <= DRAFTING_UP_TO.get((asked.ranks, asked.input_tokens, asked.output_tokens), 0.0)
+
+
+def _is_drafted_sglang(asked: Asked) -> bool:
+    """Qwen3.5 in 8 bits: with 0.5.9 on four ranks, experts are whole without drafts and cut with them
+    (qwen3.5-fp8-b200-sglang and -mtp in nvidia-master.yaml @35d4bb36); on H200 the image of 0.5.10 is the drafting
+    script's alone (@28752f61).
+    """
+    if asked.precision != "fp8" or not asked.is_linear:
+        return False
+    if asked.generation == "hopper":
+        return asked.release >= (0, 5, 10)
+    return asked.release == (0, 5, 9) and asked.ranks == 4.0 and asked.expert_parallel == 1.0
+
+
+def is_block(asked: Asked) -> bool:
+    """Qwen publishes its dense models in 8 bits with a scale per block (weight_block_size of Qwen3-32B-FP8's
+    config.json). That TensorRT-LLM's runs are of that checkpoint is inferred, and that vLLM's are of the one with a
+    scale per tensor.
+    """
+    return asked.engine == "trtllm" and asked.precision == "fp8" and asked.architecture.family == "qwen3"
+
+
+def is_cold(asked: Asked) -> bool:
+    """Inferred from the runs: under an SGLang that does not say its version, DeepSeek-R1 in 4 bits waits seconds for
+    its first token wherever the prompts of the first burst exceed one step, so that one of them is cut, however many
+    requests there are; where they fit, it waits as later versions do.
+    """
+    first = asked.concurrency * asked.input_tokens
+    is_early = asked.engine == "sglang" and not asked.version and asked.precision == "fp4"
+    return is_early and asked.is_latent and first > token_budget(asked)
 
 
 def is_slow_prefill(asked: Asked) -> bool:

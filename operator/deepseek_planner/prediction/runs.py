@@ -155,6 +155,7 @@ def parse(row: Mapping[str, str], architecture: Architecture, model: str, *, dou
         system=facts.name,
         precision=precision_of(row),
         ranks=ranks,
+        expert_parallel=expert_parallel,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         concurrency=concurrency if concurrency > 0 else DEFAULT_CONCURRENCY,
@@ -207,4 +208,5 @@ def scheduler(run: Run, cache_tokens: float) -> Scheduler:
         held_steps=found.held_steps,
         max_sequences=found.max_sequences,
         cache_tokens=cache_tokens,
+        drafted=found.drafted,
     )

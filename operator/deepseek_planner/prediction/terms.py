@@ -37,7 +37,10 @@ PACE = "pace"
 """Factor of everything an engine does: how a model, a release or a setup differs as a whole."""
 
 SPECULATION = "speculation"
-"""Factor of decode steps where drafts are checked: steps take longer and yield more than one token."""
+"""Factor of steps where drafts are made and checked, and of how many hold."""
+
+COLD_START, COLD_STALL = "cold_start", "cold_stall"
+"""Seconds that a request waits for its first token, and for the others, while a kernel is compiled."""
 
 SLOW_PREFILL = "slow_prefill"
 """Factor of attention of prompts where an engine lacks the kernel for it."""
@@ -112,7 +115,7 @@ def terms(run: Run, lookup: CurveLookup = curve_set) -> Terms:
     Raises ValueError when the system or the precision is not known.
     """
     facts = system(run.system)
-    stored = formats(run.architecture, run.precision, kv_bytes=run.harness.cache_bytes)
+    stored = formats(run.architecture, run.precision, kv_bytes=run.harness.cache_bytes, is_block=run.harness.is_block)
     model = _model(
         run.architecture, run.sharding, stored, facts_name=facts.name, engine=curves_engine(run), lookup=lookup
     )
@@ -125,9 +128,11 @@ def terms(run: Run, lookup: CurveLookup = curve_set) -> Terms:
     burst = _step(model, mix.burst, "mixed")
     if run.harness.is_slow_prefill:
         mixed, burst = _slowed(mixed), _slowed(burst)
-    if run.harness.is_speculative:
+    if run.harness.drafted:
         decode = [((SPECULATION, *names), seconds) for names, seconds in decode]
     tpot = _weigh(mix.decode_weight, decode) + _weigh(mix.mixed_weight, mixed)
+    if run.harness.is_cold:
+        tpot.append(((COLD_STALL,), 1.0 / run.load.output_tokens))
     steady = 1.0 - mix.burst_share
     wait = _weigh(mix.wait_decode, decode) + _weigh(mix.wait_mixed, mixed)
     ttft: list[Term] = [(("first_token",), 1.0), (("first_token_per_token",), run.load.input_tokens)]
@@ -138,6 +143,8 @@ def terms(run: Run, lookup: CurveLookup = curve_set) -> Terms:
     if mix.cache_wait:
         served = _weigh(mix.cache_wait * run.load.output_tokens, tpot)
         ttft += _named(1.0, "cache", served)
+    if run.harness.is_cold:
+        ttft.append(((COLD_START,), 1.0))
     return Terms(tuple(tpot), tuple(ttft), mix, tokens)
 
 

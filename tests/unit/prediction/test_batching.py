@@ -94,6 +94,22 @@ def test_prompts_held_back_for_company(concurrency, prompt, output, hold):
     assert ttft == pytest.approx(simulated.ttft_s, rel=0.15)
 
 
+@pytest.mark.parametrize("spread", [0.0, 0.2])
+@pytest.mark.parametrize("mixes", [True, False])
+def test_drafts_save_steps_and_make_them_wider(spread, mixes):
+    load = Load(16, 4000, 500, spread)
+    plain, drafting = (mix(load, Scheduler(8192, mixes, drafted=drafted)) for drafted in (0.0, 3.0))
+    tokens = Scheduler(8192, drafted=3.0).tokens_per_step
+    assert tokens == pytest.approx(1 + 0.85 + 0.85**2 + 0.85**3)
+    assert drafting.decode.width == drafting.mixed.width == drafting.burst.width == 4
+    assert drafting.decode.context == plain.decode.context
+    steps = drafting.decode_weight + (drafting.mixed_weight if mixes else 0.0)
+    assert steps == pytest.approx(1 / tokens, rel=0.01)
+    # A prompt is computed once, however few steps its answer takes.
+    carried, before = (one.mixed_weight * one.mixed.prompts * one.mixed.chunk for one in (drafting, plain))
+    assert carried == pytest.approx(before, rel=0.25)
+
+
 def test_cached_prefix_is_not_computed():
     plain = mix(Load(16, 4000, 500), Scheduler(8192))
     cached = mix(Load(16, 4000, 500, cached_tokens=3600), Scheduler(8192))

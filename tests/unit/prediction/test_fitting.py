@@ -20,7 +20,7 @@ TRUTH = {"layer.decode": log(1.1e-5), "decode_attention.decode": 0.3, "first_tok
 
 
 def runs(model="meta-llama/Llama-3.1-70B", system="h100_sxm", pace=0.0):
-    base = {name: prior.center for name, prior in default_priors().items()} | TRUTH | {"pace": pace}
+    base = {name: prior.center for name, prior in default_priors("vllm").items()} | TRUTH | {"pace": pace}
     truth = Corrections("", base, {}, {}, "")
     found = []
     for tp in (2, 4, 8):
@@ -113,8 +113,19 @@ def test_cross_validation_of_clean_data_is_good():
     assert found.tpot_percent < 2.0
 
 
-def test_factors_have_a_positive_base():
-    for name, prior in default_priors().items():
+def test_what_a_release_makes_of_a_model_goes_along_to_other_accelerators():
+    slow = [replace(run, version="2", tpot_ms=run.tpot_ms * 1.2) for run in runs()]
+    known = [replace(run, version="1") for run in runs()] + slow
+    problem = Problem([replace(run, engine="sglang") for run in known])
+    fitted = problem.fit(range(len(problem.runs)))
+    elsewhere = replace(problem.runs[0], system="h200_sxm")
+    old, new = (fitted.logarithm("pace", keys(replace(elsewhere, version=version))) for version in "12")
+    assert new > old + 0.02
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "trtllm"])
+def test_factors_have_a_positive_base(engine):
+    for name, prior in default_priors(engine).items():
         assert exp(prior.center) > 0, name
         assert prior.width > 0, name
         assert all(width > 0 for width in prior.levels.values()), name

@@ -7,6 +7,7 @@ import pytest
 from deepseek_planner.prediction.known import known_architecture
 from deepseek_planner.prediction.operations import Sharding
 from deepseek_planner.prediction.runs import is_inferencex, parse, scheduler
+from deepseek_planner.prediction.terms import terms
 
 MODEL = "deepseek-ai/DeepSeek-V3"
 
@@ -101,8 +102,61 @@ def test_attention_in_data_parallel_is_told_by_the_scripts_where_the_row_is_sile
 
 def test_an_image_that_only_drafting_scripts_name_drafts():
     cells = {"backend": "trtllm", "precision": "fp4"}
-    assert run(**cells, measured_engine_version="1.2.0rc6.post3").harness.is_speculative
-    assert not run(**cells, measured_engine_version="1.2.0rc6.post2").harness.is_speculative
+    assert run(**cells, measured_engine_version="1.2.0rc6.post3").harness.drafted == 3
+    assert run(**cells, measured_engine_version="1.2.0rc6.post2").harness.drafted == 0
+    assert run(**cells, measured_engine_version="1.2.0rc6.post3", attn_dp="8", tp="1").harness.drafted == 1
+
+
+@pytest.mark.parametrize(
+    ("cells", "drafted"),
+    [
+        ({"tp": "8", "isl": "8192", "concurrency": "16"}, 3),
+        ({"tp": "8", "isl": "8192", "concurrency": "32"}, 0),
+        ({"tp": "4", "isl": "1024", "concurrency": "32"}, 0),
+        ({"tp": "1", "attn_dp": "8", "concurrency": "256"}, 1),
+        ({"tp": "8", "isl": "4000", "concurrency": "4"}, 0),
+    ],
+)
+def test_an_image_of_scripts_with_and_without_drafts_drafts_where_the_former_go(cells, drafted):
+    image = {"backend": "trtllm", "precision": "fp4", "osl": "1024", "measured_engine_version": "1.1.0rc2.post2"}
+    assert run(**image, **cells).harness.drafted == drafted
+
+
+def test_the_sharding_tells_drafting_scripts_of_sglang_apart():
+    model = "Qwen/Qwen3.5-397B-A17B"
+    cells = {"backend": "sglang", "precision": "fp8", "tp": "4", "measured_engine_version": "0.5.9"}
+
+    def drafted(**other):
+        return parse({**ROW, **cells, **other}, known_architecture(model), model).harness.drafted
+
+    assert (drafted(moe_ep="1"), drafted(moe_ep="4"), drafted(tp="8")) == (3, 0, 0)
+    assert drafted(measured_engine_version="0.5.10.post1") == 0
+    assert drafted(measured_engine_version="0.5.10.post1", system="h200_sxm", tp="8", moe_ep="8") == 3
+
+
+def test_a_kernel_is_compiled_where_the_first_burst_cuts_a_prompt():
+    cells = {"backend": "sglang", "precision": "fp4", "isl": "1024", "measured_engine_version": ""}
+    assert run(**cells, concurrency="32").harness.is_cold
+    assert not run(**cells, concurrency="16").harness.is_cold
+    assert not run(**cells | {"measured_engine_version": "0.5.9"}, concurrency="32").harness.is_cold
+    cold, warm = (
+        terms(run(**cells | {"concurrency": "32", "measured_engine_version": version})) for version in ("", "1")
+    )
+    names = [{name for part in one.ttft + one.tpot for name in part[0]} for one in (cold, warm)]
+    assert names[0] - names[1] == {"cold_start", "cold_stall"}
+
+
+def test_dense_models_of_qwen_are_scaled_by_block_under_tensorrt_llm():
+    model = "Qwen/Qwen3-32B"
+    cells = {"precision": "fp8", "system": "h100_sxm", "tp": "1"}
+
+    def gemm_s(backend):
+        found = terms(parse({**ROW, **cells, "backend": backend}, known_architecture(model), model))
+        return sum(seconds for names, seconds in found.tpot if names[-1] == "gemm.decode")
+
+    assert parse({**ROW, **cells, "backend": "trtllm"}, known_architecture(model), model).harness.is_block
+    assert not parse({**ROW, **cells, "backend": "vllm"}, known_architecture(model), model).harness.is_block
+    assert gemm_s("trtllm") > gemm_s("vllm")
 
 
 @pytest.mark.parametrize(("cells", "words"), [({"isl": "0"}, "isl"), ({"osl": ""}, "osl"), ({"tp": "many"}, "tp")])
