@@ -61,7 +61,8 @@ class Ask:
     holds: Callable[[Mapping[int, int]], bool] | None = None
     """Whether replicas by index of offer keep the service with the asked probability when spot nodes are lost.
     More replicas never make it false. None: always. Asked of fleets for the whole rate only: a part of it is
-    served with what can be had."""
+    served with what can be had. Under even routing what is lost depends on pools and on nodes per replica, more of
+    which are never better, and what must be left on how many replicas of the weakest offer carry the rate."""
     droughts: tuple[frozenset[int], ...] = ()
     """Offers, by index, that are lost together too often: in every fleet that ``holds`` the others carry the rate.
     What is searched for is the same without them; it is found sooner, and proven."""

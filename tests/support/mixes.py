@@ -339,6 +339,23 @@ class Survives:
         )
 
 
+class Carries:
+    """The same for capacity: without any one pool of spot nodes what is left carries the rate, evenly routed."""
+
+    def __init__(self, offers: tuple[Offer, ...], rate: float) -> None:
+        self.offers, self.rate = offers, rate
+
+    def __call__(self, counts: object) -> bool:
+        named = {index: count for index, count in dict(counts).items() if count}  # type: ignore[call-overload]
+        weakest = min(self.offers[index].capacity_per_s for index in named)
+        pools = {self.offers[index].pool for index in named if self.offers[index].capacity_type is CapacityType.SPOT}
+        return all(
+            weakest * sum(count for index, count in named.items() if self.offers[index].pool != pool)
+            >= self.rate * (1 - EPS)
+            for pool in pools
+        )
+
+
 @st.composite
 def asks(
     draw: st.DrawFn, name: str, rooms: tuple[PoolRoom, ...], kinds: dict[str, CapacityType], routing: Routing
@@ -362,6 +379,9 @@ def asks(
     rates = tuple(float(draw(st.integers(0, 4))) for _ in range(classes))
     rate = sum(rates) if classes else float(draw(st.integers(1, 8)))
     running = {draw(st.integers(0, count - 1)): draw(st.integers(1, 2))} if draw(st.booleans()) else {}
+    survives = Survives(found, draw(st.integers(0, 2)))
+    # By length a replica may carry some classes and nothing of the whole mix.
+    bearing = [None, survives, Carries(found, rate) if routing is Routing.EVEN else survives]
     return Ask(
         key=DeploymentKey("team", name),
         requests_per_s=rate,
@@ -373,7 +393,7 @@ def asks(
         max_usd_per_hour=MicroUsd(draw(st.sampled_from([20, 60, 1000])) * 1_000_000),
         max_spot_percent=draw(st.sampled_from([0, 50, 100])),
         priority=draw(st.integers(0, 1)),
-        holds=Survives(found, draw(st.integers(0, 2))) if draw(st.booleans()) else None,
+        holds=draw(st.sampled_from(bearing)),
         spare_per_s=rate * draw(st.sampled_from([0.0, 1.1, 1.5])),
         running=running,
     )

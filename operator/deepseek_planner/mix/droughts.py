@@ -7,9 +7,8 @@ carries the rate. So replicas outside of each drought must be bought, whatever e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
 
-from deepseek_planner.mix.asks import FULL, TOLERANCE, Seeker
+from deepseek_planner.mix.asks import FULL, Mode, Seeker, whole
 
 MOST = 48
 """Droughts that are looked at: the largest. Fewer bound less and are as right."""
@@ -23,19 +22,14 @@ class Droughts:
         self._orders, self._prices = orders, prices
         self._most = [item.most for item in seeker.items]
         self._lost = _places(seeker) if level >= FULL else []
-        capacities = [item.offer.capacity_per_s for item in seeker.items]
-        rate = seeker.ask.requests_per_s
         # A fleet of a mode has one of its entrants, and no replica is taken for more than the weakest carries.
-        self._needs = [
-            min((ceil(rate / capacities[place] - TOLERANCE) for place in mode.entrants), default=0) if mode.need else 0
-            for mode in seeker.modes[level]
-        ]
+        self._needs = [_least(seeker, mode) for mode in seeker.modes[level]] if self._lost else []
         self._known: dict[tuple[int, int, int, int], int | None] = {}
 
     def rest(self, number: int, counts: Sequence[int], start: int) -> int | None:
         """What is left to buy of the mode's places from ``start`` on costs at least this; None: it cannot be had."""
-        need = self._needs[number]
-        if not need or not self._lost:
+        need = self._needs[number] if self._lost else 0
+        if not need:
             return 0
         bought = [(place, count) for place, count in enumerate(counts) if count]
         most = 0
@@ -68,6 +62,14 @@ class Droughts:
                 if not missing:
                     return total
         return None
+
+
+def _least(seeker: Seeker, mode: Mode) -> int:
+    """Replicas that must be left of a fleet of the mode; 0 where they are not counted."""
+    if not mode.need:
+        return 0
+    capacities = (seeker.items[place].offer.capacity_per_s for place in mode.entrants)
+    return whole(seeker.ask.requests_per_s / max(capacities))
 
 
 def _places(seeker: Seeker) -> list[frozenset[int]]:

@@ -38,15 +38,23 @@ Uses = tuple[tuple[int, int], ...]
 """Index of a row, and what one replica takes of it."""
 
 
+class Seat(NamedTuple):
+    """What a replica of a size takes of a pool, and how many of them the pool alone has room for."""
+
+    number: int
+    uses: Uses
+    most: int
+
+
 class Rows:
     """All rows of all pools, and what an offer's replica takes of them."""
 
     def __init__(self, rooms: Iterable[PoolRoom], offers: Iterable[Offer]) -> None:
         by_pool = {room.pool: room for room in rooms}
         sizes: dict[str, set[int]] = {}
-        for offer in offers:
-            if offer.pool in by_pool:
-                sizes.setdefault(offer.pool, set()).add(size_on_node(offer, by_pool[offer.pool]))
+        for pool, accelerators, nodes in {(offer.pool, offer.accelerators, offer.nodes) for offer in offers}:
+            if pool in by_pool:
+                sizes.setdefault(pool, set()).add(size_on_node(by_pool[pool], accelerators, nodes))
         self._rooms = by_pool
         self._chains = {pool: chain(found) for pool, found in sizes.items()}
         rows = [
@@ -56,29 +64,47 @@ class Rows:
         ]
         self.rows = tuple(rows)
         self._index = {(row.pool, row.size): index for index, row in enumerate(rows)}
+        self._seats: dict[tuple[str, int, int], Seat | None] = {}
+        self._less: dict[tuple[int, int], bool] = {}
 
-    def uses(self, offer: Offer) -> Uses | None:
+    def seat(self, offer: Offer) -> Seat | None:
         """None where the pool is not there, or too small for one replica."""
+        key = offer.pool, offer.accelerators, offer.nodes
+        if key not in self._seats:
+            uses = self._uses(offer)
+            most = min((self.rows[row].room // amount for row, amount in uses), default=0)
+            self._seats[key] = Seat(len(self._seats), uses, most) if most > 0 else None
+        return self._seats[key]
+
+    def _uses(self, offer: Offer) -> Uses:
+        """Nothing where the pool is not there."""
         room = self._rooms.get(offer.pool)
         if room is None:
-            return None
+            return ()
         members = self._chains[offer.pool]
-        size = members[size_on_node(offer, room)]
-        taken = tuple(
+        size = members[size_on_node(room, offer.accelerators, offer.nodes)]
+        return tuple(
             (self._index[offer.pool, other], offer.nodes * size // other)
             for other in sorted(set(members.values()))
             if other <= size
         )
-        return taken if all(amount <= self.rows[row].room for row, amount in taken) else None
+
+    def takes_no_more(self, one: Seat, other: Seat) -> bool:
+        """Whether a replica on the one seat leaves at least as much of every row."""
+        key = one.number, other.number
+        if key not in self._less:
+            taken = dict(other.uses)
+            self._less[key] = all(amount <= taken.get(row, 0) for row, amount in one.uses)
+        return self._less[key]
 
     def fits(self, used: Mapping[int, int]) -> bool:
         """Whether what is taken of each row is there."""
         return all(amount <= self.rows[row].room for row, amount in used.items())
 
 
-def size_on_node(offer: Offer, room: PoolRoom) -> int:
+def size_on_node(room: PoolRoom, accelerators: int, nodes: int) -> int:
     """Accelerators of a node that one part of a replica keeps others from: all, where there are several parts."""
-    return room.gpus_per_node if offer.nodes > 1 else offer.accelerators
+    return room.gpus_per_node if nodes > 1 else accelerators
 
 
 def chain(sizes: Iterable[int]) -> dict[int, int]:

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from deepseek_planner.allocation import Problem
-from deepseek_planner.mix.asks import CONTENT, FULL, Seeker, seeker
+from deepseek_planner.mix.asks import CONTENT, FULL, Seeker
 from deepseek_planner.mix.lattice import Column, Walk, column, dollars, plain_prices
 from deepseek_planner.mix.packing import Rows
 from deepseek_planner.mix.probe import probe
+from deepseek_planner.mix.seekers import seeker
 from deepseek_planner.mix.spread import Spread
 
 
