@@ -12,17 +12,19 @@ from dataclasses import dataclass
 
 from deepseek_planner.mix.lattice import Column
 from deepseek_planner.mix.master import Want, is_wanted
-from deepseek_planner.mix.pricing import Desk, Duals, Offered
+from deepseek_planner.mix.pricing import Desk, Duals
+from deepseek_planner.mix.proofs import Offered
 from deepseek_planner.mix.relaxation import Relaxation
 from deepseek_planner.mix.world import World
 from deepseek_planner.units import MICRO_PER_USD
 
 MOST_ROUNDS = 80
 CLOSE = 1e-5
-"""Share of the value that the bound may miss when the rounds end."""
 WHOLE = 1e-6
 SMOOTHING = 0.5
 """How far prices stay where the best bound was: they swing less, and fewer rounds do."""
+NEAR = 0.1
+"""Share of the value that the best bound misses at most where its prices are worth staying at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Aim:
     expected: float
     reward: Callable[[int, int], float] = lambda _number, _level: 0.0
     """Of an ask served at a level."""
+    close: float = CLOSE
+    """Share of the value that the bound may miss when the rounds end."""
 
     def value(self, item: Column) -> float:
         """Dollars of a column."""
@@ -98,7 +102,8 @@ class Generator:
             self.rounds += 1
             value, duals = self._master.solve(self._aim.expected)
             added = 0
-            for weight in (SMOOTHING, 0.0) if center is not None else (0.0,):
+            is_near = center is not None and value - self.bound <= NEAR * abs(value)
+            for weight in (SMOOTHING, 0.0) if is_near else (0.0,):
                 at = duals if center is None else duals.towards(center, weight)
                 quotes = self._desk.quotes(at)
                 bound, least = self._bound_at(at, quotes)
@@ -108,7 +113,7 @@ class Generator:
                 added = self._add([offer.column for _, _, offer in quotes if offer.column is not None])
                 if added:
                     break
-            if not added or value - self.bound <= CLOSE * max(1.0, abs(value)):
+            if not added or value - self.bound <= self._aim.close * max(1.0, abs(value)):
                 break
         return Generated(tuple(self._master.columns), value, self.bound, *self._master.primal())
 

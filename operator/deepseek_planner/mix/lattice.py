@@ -9,6 +9,7 @@ are spread (:mod:`spread`). So the first fleet that keeps every limit is the che
 from __future__ import annotations
 
 import heapq
+import operator
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -80,9 +81,9 @@ def highest(amount: int) -> int:
 MIX_NODES = 250
 """Steps among mixes by length: each may take a linear program."""
 
-_Node = tuple[int, int, Counts, int, bool]
+_Node = tuple[int, int, Counts, int, bool, int]
 """At least so dear; the mode; replicas so far; first place in the order of prices that may still grow; whether it must
-grow: what has yet to be looked at of the fleets that go on from these replicas."""
+grow; the price of the replicas: what has yet to be looked at of the fleets that go on from these replicas."""
 
 
 class Walk:
@@ -124,9 +125,10 @@ class Walk:
         nothing = (0,) * len(self._seeker.items)
         for number, mode in enumerate(self._modes):
             if mode.need or self._spread.is_affordable(mode, self._nominal, self._seeker.ask.max_usd_per_hour):
-                self._push(number, mode.floors or nothing, 0)
+                floors = mode.floors or nothing
+                self._push(number, floors, 0, sum(map(operator.mul, floors, self._prices)))
         while self._heap:
-            lowest, number, counts, start, grows = heapq.heappop(self._heap)
+            lowest, number, counts, start, grows, spent = heapq.heappop(self._heap)
             self.bound = lowest if self._given_up is None else min(lowest, self._given_up)
             if self._is_spent(number, grows=grows):
                 # What is left costs no less than this.
@@ -134,8 +136,8 @@ class Walk:
                 if self._nodes_left <= 0:
                     return
             elif grows:
-                self._grow(number, counts, start)
-            elif self._is_found(number, counts, start):
+                self._grow(number, counts, start, spent)
+            elif self._is_found(number, counts, start, spent):
                 self._emitted.append(counts)
                 yield lowest, counts
 
@@ -147,20 +149,20 @@ class Walk:
             return self._mixes_left < 0
         return self._nodes_left < 0
 
-    def _is_found(self, number: int, counts: Counts, start: int) -> bool:
+    def _is_found(self, number: int, counts: Counts, start: int, spent: int) -> bool:
         """Whether it is a fleet worth having; where more replicas could make it one, these are next."""
         mode = self._modes[number]
         if not self._serves(mode, counts):
-            self._defer(number, counts, start)
+            self._defer(number, counts, start, spent)
             return False
         if any(all(a <= b for a, b in zip(other, counts, strict=True)) for other in self._emitted):
             return False
         if not self._is_safe(mode, counts):
-            self._defer(number, counts, start)
+            self._defer(number, counts, start, spent)
             return False
         return any(counts[place] for place in mode.entrants)
 
-    def _defer(self, number: int, counts: Counts, start: int) -> None:
+    def _defer(self, number: int, counts: Counts, start: int, spent: int) -> None:
         """Larger fleets, from this place on, are looked at when the cheapest of them may be the cheapest of all."""
         order, items = self._orders[number], self._seeker.items
         while start < len(order) and counts[order[start]] >= items[order[start]].most:
@@ -168,25 +170,25 @@ class Walk:
         if start < len(order):
             rest = self._rest(number, counts, start)
             if rest is not None:
-                self._wait(max(rest, self._prices[order[start]]), number, counts, start, grows=True)
+                self._wait(max(rest, self._prices[order[start]]), number, counts, start, spent, grows=True)
 
-    def _grow(self, number: int, counts: Counts, start: int) -> None:
+    def _grow(self, number: int, counts: Counts, start: int, spent: int) -> None:
         """By one replica of the place; what grows by later ones waits on."""
         place = self._orders[number][start]
-        self._push(number, (*counts[:place], counts[place] + 1, *counts[place + 1 :]), start)
-        self._defer(number, counts, start + 1)
+        larger = (*counts[:place], counts[place] + 1, *counts[place + 1 :])
+        self._push(number, larger, start, spent + self._prices[place])
+        self._defer(number, counts, start + 1, spent)
 
-    def _push(self, number: int, counts: Counts, start: int) -> None:
+    def _push(self, number: int, counts: Counts, start: int, spent: int) -> None:
         missing = max(0, self._modes[number].need - sum(counts))
         if fits(self._seeker, counts, self._rows, besides=missing * self._least[number]):
             rest = self._rest(number, counts, start)
             if rest is not None:
-                self._wait(rest, number, counts, start, grows=False)
+                self._wait(rest, number, counts, start, spent, grows=False)
 
-    def _wait(self, rest: int, number: int, counts: Counts, start: int, *, grows: bool) -> None:
-        spent = sum(count * self._prices[place] for place, count in enumerate(counts) if count)
+    def _wait(self, rest: int, number: int, counts: Counts, start: int, spent: int, *, grows: bool) -> None:
         if self._limit is None or spent + rest <= self._limit:
-            heapq.heappush(self._heap, (spent + rest, number, counts, start, grows))
+            heapq.heappush(self._heap, (spent + rest, number, counts, start, grows, spent))
 
     def _rest(self, number: int, counts: Counts, start: int) -> int | None:
         """What is left to buy costs at least this; None where it cannot be had."""
@@ -226,7 +228,8 @@ def fill(seeker: Seeker, need: int, counts: Counts, order: Sequence[int], prices
         )
     total = 0
     for place in order:
-        taken = min(missing, items[place].most - counts[place])
+        taken = items[place].most - counts[place]
+        taken = min(taken, missing)
         if items[place].is_spot:
             taken = max(0, min(taken, spot_left))
             spot_left -= taken

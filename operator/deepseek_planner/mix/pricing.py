@@ -8,6 +8,7 @@ its price here is still a bound from below.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 
 from deepseek_planner.mix.asks import Seeker
 from deepseek_planner.mix.lattice import Column, Counts, column, dollars, fits, highest, holds, price, spot_is_within
+from deepseek_planner.mix.proofs import Offered, Proofs
 from deepseek_planner.mix.world import World
 
 UNITS = 1024
@@ -51,14 +53,6 @@ class Duals:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Offered:
-    """The cheapest fleet at one level, and what every such fleet costs at least."""
-
-    column: Column | None
-    bound: float
-
-
 class Desk:
     """Prices fleets of all asks."""
 
@@ -82,8 +76,14 @@ class Desk:
                 self._use_rows[index, place], self._use_amounts[index, place] = row, amount
         self._spot = np.array([item.is_spot for item in items], dtype=bool)
         self._pairs = [(seeker, level) for seeker, wanted in zip(seekers, levels, strict=True) for level in wanted]
+        self._mixed = {
+            pair
+            for pair, (seeker, level) in enumerate(self._pairs)
+            if not all(mode.need for mode in seeker.modes[level])
+        }
+        self._proofs = Proofs()
         self._tables = self._tabled()
-        self._known: dict[tuple[int, int, Counts], bool] = {}
+        self._known: dict[tuple[int, bytes], Column | None] = {}
 
     def levels(self) -> list[tuple[int, int]]:
         """Asks and levels that are priced."""
@@ -126,12 +126,19 @@ class Desk:
         order = np.lexsort((np.arange(len(costs)), costs, tables.pair))
         first = np.unique(tables.pair[order], return_index=True)
         best = {int(pair): int(order[index]) for pair, index in zip(*first, strict=True)}
+        costs_of = costs.tolist()
         found = []
         for pair, (seeker, level) in enumerate(self._pairs):
             row = best.get(pair)
-            relaxed = float(costs[row]) if row is not None else np.inf
-            bought = () if row is None or relaxed == np.inf else self._bought(seeker, row, counts[row])
-            found.append((seeker.number, level, self._quote(seeker, level, bought, relaxed, weights)))
+            if pair in self._mixed:
+                offered = self._searched(seeker, level, 0.0, weights)
+            elif row is None or costs_of[row] == math.inf:
+                offered = Offered(None, math.inf)
+            elif (bought := self._bought(seeker, level, row, counts[row])) is not None:
+                offered = Offered(bought, costs_of[row])
+            else:
+                offered = self._searched(seeker, level, costs_of[row], weights)
+            found.append((seeker.number, level, offered))
         return found
 
     def _weights(self, duals: Duals) -> Any:
@@ -163,34 +170,35 @@ class Desk:
             price(round(float(weights[start + place]) * UNITS), seeker, place) for place in range(len(seeker.items))
         ]
 
-    def _bought(self, seeker: Seeker, row: int, counts: Any) -> Counts:
-        """Replicas by item, of a row of the tables."""
-        bought = [0] * len(seeker.items)
-        start = self._starts[seeker.number]
-        for place, count in zip(self._tables.places[row].tolist(), counts.tolist(), strict=True):
-            if count:
-                bought[place - start] += count
-        return tuple(bought)
-
-    def _quote(self, seeker: Seeker, level: int, bought: Counts, cost: float, weights: Any) -> Offered:
-        has_mixes = any(not mode.need for mode in seeker.modes[level])
-        if has_mixes:
-            return self._walked(seeker, level, 0.0, weights)
-        if not bought:
-            return Offered(None, np.inf)
-        if self._is_allowed(seeker, level, bought):
-            return Offered(column(seeker, level, bought), cost)
-        return self._walked(seeker, level, cost, weights)
+    def _bought(self, seeker: Seeker, level: int, row: int, counts: Any) -> Column | None:
+        """The fleet of a row of the tables; None where it breaks a limit that these leave out."""
+        key = row, counts.tobytes()
+        if key not in self._known:
+            bought = [0] * len(seeker.items)
+            start = self._starts[seeker.number]
+            for place, count in zip(self._tables.places[row].tolist(), counts.tolist(), strict=True):
+                if count:
+                    bought[place - start] += count
+            fleet = tuple(bought)
+            is_allowed = self._is_allowed(seeker, level, fleet)
+            self._known[key] = column(seeker, level, fleet) if is_allowed else None
+        return self._known[key]
 
     def _is_allowed(self, seeker: Seeker, level: int, counts: Counts) -> bool:
-        key = seeker.number, level, counts
-        if key not in self._known:
-            self._known[key] = (
-                fits(seeker, counts, self._world.rows)
-                and spot_is_within(seeker, counts, by_weight=False)
-                and holds(seeker, level, counts)
-            )
-        return self._known[key]
+        return (
+            fits(seeker, counts, self._world.rows)
+            and spot_is_within(seeker, counts, by_weight=False)
+            and holds(seeker, level, counts)
+        )
+
+    def _searched(self, seeker: Seeker, level: int, bound: float, weights: Any) -> Offered:
+        start = self._starts[seeker.number]
+        own = weights[start : start + len(seeker.items)]
+
+        def search() -> Offered:
+            return self._walked(seeker, level, bound, weights)
+
+        return self._proofs.cheapest((seeker.number, level), own, search)
 
     def _walked(self, seeker: Seeker, level: int, bound: float, weights: Any) -> Offered:
         start = self._starts[seeker.number]
@@ -200,7 +208,7 @@ class Desk:
             cost = sum(float(weights[start + place]) * count for place, count in enumerate(counts))
             return Offered(found, cost if walk.is_complete else min(cost, dollars(walk.bound) / UNITS))
         if walk.is_complete:
-            return Offered(None, np.inf)
+            return Offered(None, math.inf)
         return Offered(None, max(bound, dollars(walk.bound) / UNITS))
 
 
@@ -218,7 +226,7 @@ class _Tables:
     def filled(self, weights: Any, spot: Any) -> tuple[Any, Any]:
         """Dollars and replicas of the cheapest purchase of each row; infinite where there is too little room."""
         rows = np.arange(len(self.missing))
-        prices = np.where(self.most > 0, weights[self.places], np.inf)
+        prices = np.where(self.most > 0, weights[self.places], math.inf)
         order = np.argsort(prices, axis=1, kind="stable")
         missing, spot_left = self.missing.copy(), self.spot_left.copy()
         counts = self.floors.copy()
