@@ -28,12 +28,14 @@ EXACT = 1e-7
 LIST_NODES = 4000
 """Steps of a search for all fleets of one ask at one level."""
 
-DOUBTS = (100, 250)
+DOUBTS = (150, 300)
 """Asks that the integer program decides on: first so many, then more where that was not good enough."""
 GOOD_ENOUGH = 0.003
 """Share of the cost above the bound at which no more is tried."""
 
 DOLLARS = Aim(1.0)
+DOLLARS_OF_MANY = Aim(1.0, close=GOOD_ENOUGH / 6)
+"""Where the integer program will leave more: the last rounds prove a few hundredths of a percent."""
 NOTHING_MISSING = 1e-6
 
 
@@ -108,8 +110,10 @@ def _generated(world: World, seekers: Sequence[Seeker], wants: Sequence[Want], b
 
 
 def _generate(
-    world: World, desk: Desk, wants: Sequence[Want], *, aim: Aim = DOLLARS, seeds: Sequence[Column]
+    world: World, desk: Desk, wants: Sequence[Want], *, aim: Aim | None = None, seeds: Sequence[Column]
 ) -> tuple[Generator, Generated]:
+    """For dollars, where nothing else is aimed at."""
+    aim = aim or (DOLLARS if len(world.seekers) <= DOUBTS[-1] else DOLLARS_OF_MANY)
     # Dearer than any fleet, so that what is wanted stays unserved only where it must.
     penalty = 100.0 + 20 * max((item.expected for item in seeds), default=0) / MICRO_PER_USD
     generator = Generator(world, desk, wants, aim, penalty=penalty)
