@@ -255,15 +255,20 @@ def _fleet(buyer: Buyer, option: Option, ranked: list[Quote], needed: int) -> Fl
 
 def expected_usd_per_hour(market: Market, option: Option, offering: Offering, replicas: int) -> MicroUsd:
     """With what interruptions lose; next to nothing where it is paid anyway."""
-    service = option.capacity
     one = risk.expected_usd_per_hour(
         cost.usd_per_replica_hour(offering, option.shape),
         offering,
         nodes_per_replica=option.shape.nodes_per_replica,
         engine_start_s=market.policy.engine_start_s,
-        request_s=service.time_to_first_token_s + option.replica.demand.output_mean * service.time_per_output_token_s,
+        request_s=seconds_per_request(option),
     )
     return MicroUsd(replicas * one)
+
+
+def seconds_per_request(option: Option) -> float:
+    """From its arrival to its last token, at capacity."""
+    service = option.capacity
+    return service.time_to_first_token_s + option.replica.demand.output_mean * service.time_per_output_token_s
 
 
 def served_requests_per_min(deployment: DeploymentInput) -> float:

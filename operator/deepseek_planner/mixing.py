@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from deepseek_planner import cost, risk
 from deepseek_planner.allocation import Allotment, Ask, Offer
 from deepseek_planner.demand import RequestClass
-from deepseek_planner.fleets import Market, expected_usd_per_hour, most_usd_per_hour
+from deepseek_planner.fleets import Market, expected_usd_per_hour, most_usd_per_hour, seconds_per_request
 from deepseek_planner.forecast import with_headroom
 from deepseek_planner.hardware import Offering
 from deepseek_planner.options import Option
@@ -77,7 +78,6 @@ def question(market: Market, outcome: Outcome) -> Question:
     """The deployment's offers: every option on every offering where engines of it may be started."""
     deployment, policy = outcome.deployment, market.policy
     places = _places(outcome)
-    numbers = {identity: number for number, identity in enumerate(dict.fromkeys(id(option) for option, _ in places))}
     rate, limits = outcome.requests_per_min / 60, deployment.constraints
     groups = market.snapshot.fleet.of(deployment.key)
     serves = any(group.ready for group in groups)
@@ -87,7 +87,7 @@ def question(market: Market, outcome: Outcome) -> Question:
         key=deployment.key,
         requests_per_s=rate,
         class_rates_per_s=tuple(rate * kind.share for kind in outcome.classes),
-        offers=tuple(_offer(market, option, offering, numbers[id(option)]) for option, offering in places),
+        offers=tuple(_offers(market, places)),
         routing=policy.routing,
         min_replicas=limits.min_replicas,
         max_replicas=limits.max_replicas,
@@ -104,30 +104,32 @@ def question(market: Market, outcome: Outcome) -> Question:
 
 def _places(outcome: Outcome) -> list[tuple[Option, Offering]]:
     """By names, so that the order of what is known says nothing."""
-    places = [
-        ((option.name, -option.capacity.rate_per_s), option, offering)
-        for option, offerings in outcome.choices
-        for offering in offerings
+    by_option = [(option.name, -option.capacity.rate_per_s, option, offerings) for option, offerings in outcome.choices]
+    by_option.sort(key=lambda entry: entry[:2])
+    return [
+        (option, offering)
+        for _, _, option, offerings in by_option
+        for offering in sorted(offerings, key=lambda offering: offering.pool)
     ]
-    places.sort(key=lambda place: (place[0], place[2].pool))
-    return [(option, offering) for _, option, offering in places]
 
 
-def _offer(market: Market, option: Option, offering: Offering, number: int) -> Offer:
-    shape, capacity = option.shape, option.capacity.rate_per_s
-    return Offer(
-        option=number,
-        pool=offering.pool,
-        capacity_type=offering.capacity_type,
-        usd_per_hour=cost.usd_per_replica_hour(offering, shape),
-        expected_usd_per_hour=expected_usd_per_hour(market, option, offering, 1),
-        accelerators=shape.accelerators,
-        nodes=shape.nodes_per_replica,
-        capacity_per_s=capacity,
-        loads=option.loads,
+def _offers(market: Market, places: Sequence[tuple[Option, Offering]]) -> Iterator[Offer]:
+    """One for each place, which come option by option."""
+    engine_start_s = market.policy.engine_start_s
+    for number, (_, alike) in enumerate(itertools.groupby(places, key=lambda place: id(place[0]))):
+        here = list(alike)
+        option = here[0][0]
+        accelerators, nodes = option.shape.accelerators, option.shape.nodes_per_replica
+        capacity, request_s = option.capacity.rate_per_s, seconds_per_request(option)
         # Of equal dollars and accelerators: the least lossy, the surest, the roomiest.
-        rank=(option.loss_rank, option.margin_percent, -round(RANK_UNITS * capacity / shape.accelerators)),
-    )
+        rank = option.loss_rank, option.margin_percent, -round(RANK_UNITS * capacity / accelerators)
+        for _, offering in here:
+            usd = cost.usd_per_accelerators_hour(offering, accelerators)
+            expected = risk.expected_usd_per_hour(
+                usd, offering, nodes_per_replica=nodes, engine_start_s=engine_start_s, request_s=request_s
+            )
+            kind = offering.capacity_type
+            yield Offer(number, offering.pool, kind, usd, expected, accelerators, nodes, capacity, option.loads, rank)
 
 
 def _running(market: Market, outcome: Outcome, places: Sequence[tuple[Option, Offering]]) -> dict[int, int]:
