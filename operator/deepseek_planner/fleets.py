@@ -5,7 +5,7 @@ A fleet is homogeneous: one shape, on one or several pools, cheapest first, spot
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -49,6 +49,8 @@ class Buyer:
     requests_per_min: float
     known_percents: dict[tuple[object, ...], float] = field(default_factory=dict)
     """How often fleets carry the rate: shapes of equal nodes and capacity are lost alike."""
+    known_rooms: dict[tuple[int, int, int], list[tuple[Offering, MicroUsd, int]]] = field(default_factory=dict)
+    """Dollars and room of a replica on each of a list of offerings: shapes of one size cost and take the same."""
 
 
 class Quote(NamedTuple):
@@ -98,27 +100,43 @@ class Fleet:
         )
 
 
-def fleets(market: Market, buyer: Buyer, option: Option, offerings: list[Offering]) -> list[Fleet | Rejection]:
-    """Fleets of one option, with headroom where there is money and room for it, else with what the rate needs."""
-    ranked = sorted(
-        (_quote(market, option, offering) for offering in offerings),
-        key=lambda quote: (quote.expected_usd_per_hour, quote.offering.pool),
+def quotes(market: Market, buyer: Buyer, option: Option, offerings: list[Offering]) -> tuple[Quote, ...]:
+    """A replica of the option on each of the offerings, which must live as long as the buyer."""
+    accelerators, nodes = option.shape.accelerators, option.shape.nodes_per_replica
+    key = id(offerings), accelerators, nodes
+    known = buyer.known_rooms.get(key)
+    if known is None:
+        known = buyer.known_rooms[key] = [
+            (
+                offering,
+                cost.usd_per_accelerators_hour(offering, accelerators),
+                market.supply.replicas(offering, option.shape),
+            )
+            for offering in offerings
+        ]
+    request_s, start_s = seconds_per_request(option), market.policy.engine_start_s
+    return tuple(
+        Quote(
+            offering,
+            usd,
+            risk.expected_usd_per_hour(
+                usd, offering, nodes_per_replica=nodes, engine_start_s=start_s, request_s=request_s
+            ),
+            room,
+        )
+        for offering, usd, room in known
     )
+
+
+def fleets(market: Market, buyer: Buyer, option: Option, offers: Sequence[Quote]) -> list[Fleet | Rejection]:
+    """Fleets of one option, with headroom where there is money and room for it, else with what the rate needs."""
+    ranked = sorted(offers, key=lambda quote: (quote.expected_usd_per_hour, quote.offering.pool))
     outcomes: list[Fleet | Rejection] = []
     for needed in dict.fromkeys(_needed(market, buyer, option)):
         outcomes = list(_sized(market, buyer, option, ranked, needed))
         if any(isinstance(outcome, Fleet) for outcome in outcomes):
             break
     return outcomes
-
-
-def _quote(market: Market, option: Option, offering: Offering) -> Quote:
-    return Quote(
-        offering,
-        cost.usd_per_replica_hour(offering, option.shape),
-        expected_usd_per_hour(market, option, offering, 1),
-        market.supply.replicas(offering, option.shape),
-    )
 
 
 def _sized(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from dataclasses import dataclass, replace
 from deepseek_planner import cost, risk
 from deepseek_planner.allocation import Allotment, Ask, Offer
 from deepseek_planner.demand import RequestClass
-from deepseek_planner.fleets import Market, expected_usd_per_hour, most_usd_per_hour, seconds_per_request
+from deepseek_planner.fleets import Market, Quote, expected_usd_per_hour, most_usd_per_hour
 from deepseek_planner.forecast import with_headroom
 from deepseek_planner.hardware import Offering
 from deepseek_planner.options import Option
@@ -87,7 +86,7 @@ def question(market: Market, outcome: Outcome) -> Question:
         key=deployment.key,
         requests_per_s=rate,
         class_rates_per_s=tuple(rate * kind.share for kind in outcome.classes),
-        offers=tuple(_offers(market, places)),
+        offers=tuple(_offers(outcome)),
         routing=policy.routing,
         min_replicas=limits.min_replicas,
         max_replicas=limits.max_replicas,
@@ -104,30 +103,23 @@ def question(market: Market, outcome: Outcome) -> Question:
 
 def _places(outcome: Outcome) -> list[tuple[Option, Offering]]:
     """By names, so that the order of what is known says nothing."""
-    by_option = [(option.name, -option.capacity.rate_per_s, option, offerings) for option, offerings in outcome.choices]
+    return [(option, quote.offering) for option, offers in _by_name(outcome) for quote in offers]
+
+
+def _by_name(outcome: Outcome) -> list[tuple[Option, list[Quote]]]:
+    by_option = [(option.name, -option.capacity.rate_per_s, option, offers) for option, offers in outcome.choices]
     by_option.sort(key=lambda entry: entry[:2])
-    return [
-        (option, offering)
-        for _, _, option, offerings in by_option
-        for offering in sorted(offerings, key=lambda offering: offering.pool)
-    ]
+    return [(option, sorted(offers, key=lambda quote: quote.offering.pool)) for _, _, option, offers in by_option]
 
 
-def _offers(market: Market, places: Sequence[tuple[Option, Offering]]) -> Iterator[Offer]:
-    """One for each place, which come option by option."""
-    engine_start_s = market.policy.engine_start_s
-    for number, (_, alike) in enumerate(itertools.groupby(places, key=lambda place: id(place[0]))):
-        here = list(alike)
-        option = here[0][0]
+def _offers(outcome: Outcome) -> Iterator[Offer]:
+    """One for each place."""
+    for number, (option, offers) in enumerate(_by_name(outcome)):
         accelerators, nodes = option.shape.accelerators, option.shape.nodes_per_replica
-        capacity, request_s = option.capacity.rate_per_s, seconds_per_request(option)
+        capacity = option.capacity.rate_per_s
         # Of equal dollars and accelerators: the least lossy, the surest, the roomiest.
         rank = option.loss_rank, option.margin_percent, -round(RANK_UNITS * capacity / accelerators)
-        for _, offering in here:
-            usd = cost.usd_per_accelerators_hour(offering, accelerators)
-            expected = risk.expected_usd_per_hour(
-                usd, offering, nodes_per_replica=nodes, engine_start_s=engine_start_s, request_s=request_s
-            )
+        for offering, usd, expected, _ in offers:
             kind = offering.capacity_type
             yield Offer(number, offering.pool, kind, usd, expected, accelerators, nodes, capacity, option.loads, rank)
 

@@ -165,6 +165,8 @@ def expected_usd_per_hour(
     - Time in which a zone is dry costs nothing, and carries nothing: :func:`availability` asks for spare instead.
     - Reserved capacity is paid whether it is used or not: next to nothing here, in full in budgets and reports.
     """
+    if not offering.interruptions_per_node_day and offering.capacity_type is not CapacityType.RESERVED:
+        return nominal
     lost_s = offering.startup_s + engine_start_s + request_s / 2
     share = offering.interruptions_per_node_day * nodes_per_replica * lost_s / SECONDS_PER_DAY
     exact = nominal * (1 + share)

@@ -15,9 +15,11 @@ from deepseek_planner.fleets import (
     Buyer,
     Fleet,
     Market,
+    Quote,
     expected_usd_per_hour,
     fleets,
     over_budget,
+    quotes,
 )
 from deepseek_planner.forecast import MEASURED
 from deepseek_planner.hardware import Offering
@@ -53,8 +55,8 @@ class Outcome:
     """To plan for."""
     source: str
     """Of the rate: ``declared`` or ``measured``."""
-    choices: tuple[tuple[Option, tuple[Offering, ...]], ...]
-    """Options that serve, with the offerings where engines of them may be started."""
+    choices: tuple[tuple[Option, tuple[Quote, ...]], ...]
+    """Options that serve, with what a replica costs where engines of them may be started."""
     classes: tuple[RequestClass, ...]
     """Of request lengths, where requests are routed by them."""
     fleets: tuple[Fleet, ...]
@@ -165,7 +167,7 @@ class _Ledger:
         self._tried = eligibility.tried(world.market.snapshot, asked.deployment, world.market.policy)
         self._groups = world.market.snapshot.fleet.of(asked.deployment.key)
         self.rejections = list(rejections)
-        self.choices: list[tuple[Option, tuple[Offering, ...]]] = []
+        self.choices: list[tuple[Option, tuple[Quote, ...]]] = []
         self.fleets: list[Fleet] = []
         self.weighed: list[Weighed] = []
         self._cheapest: dict[tuple[int, int], MicroUsd] = {}
@@ -204,10 +206,9 @@ class _Ledger:
         beaten = self._beaten(places)
         for place in places:
             if id(place) not in beaten:
-                self.choices.append((place.option, tuple(place.startable)))
                 self._weigh(place)
             elif self._world.explains:
-                self._explain(place, *self._bought(place))
+                self._explain(place, *self._bought(place, self._quotes(place)))
 
     def _beaten(self, places: Sequence[_Place]) -> set[int]:
         """Those that another of as many accelerators and nodes on the same pools beats: as good, as sure, and with no
@@ -232,16 +233,21 @@ class _Ledger:
                 best = max(best, capacity)
         return beaten
 
-    def _bought(self, place: _Place) -> tuple[list[Fleet], list[Rejection]]:
+    def _quotes(self, place: _Place) -> tuple[Quote, ...]:
+        return quotes(self._world.market, self._buyer, place.option, place.startable)
+
+    def _bought(self, place: _Place, offers: Sequence[Quote]) -> tuple[list[Fleet], list[Rejection]]:
         """Fleets of the option alone, and why there are no others."""
-        outcomes = fleets(self._world.market, self._buyer, place.option, place.startable)
+        outcomes = fleets(self._world.market, self._buyer, place.option, offers)
         works = [item for item in outcomes if isinstance(item, Fleet)]
         refused = [item for item in outcomes if isinstance(item, Rejection)]
         shape, offerings = place.option.shape, place.offerings
         return works, [self._priced(item, place.option.name, shape, offerings) for item in refused]
 
     def _weigh(self, place: _Place) -> None:
-        works, refusals = self._bought(place)
+        offers = self._quotes(place)
+        self.choices.append((place.option, offers))
+        works, refusals = self._bought(place, offers)
         self.fleets += works
         self.rejections += refusals
         if self._world.explains:
