@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deepseek_planner.prediction.factors import Factors
-from deepseek_planner.prediction.operations import Batch
+from deepseek_planner.prediction.operations import Batch, Part
 from deepseek_planner.prediction.stack import Stack
 
 STAY_VARIANCE = 2.0 / 3.0
@@ -207,9 +207,11 @@ class Engines:
 
     def _seconds(self, width: int, batch: Batch) -> Any:
         """Of steps whose first two parts of that width carry no prompts, and the other three do."""
-        fix, parts = self._factors, self._stack.step(batch)
-        decode = _weighted(fix.decode, [part[: 2 * width] for part in parts]) + fix.decode_s
-        mixed = _weighted(fix.mixed, [part[2 * width :] for part in parts]) + fix.mixed_s
+        fix, parts = self._factors, self._stack.step(batch, 2 * width)
+        others = [part for part in Part if part is not Part.PREFILL_ATTENTION]
+        decode = sum(fix.decode[part] * parts[part][: 2 * width] for part in others) + fix.decode_s
+        mixed = sum(fix.mixed[part] * parts[part][2 * width :] for part in others) + fix.mixed_s
+        mixed = mixed + fix.mixed[Part.PREFILL_ATTENTION] * parts[Part.PREFILL_ATTENTION]
         beside = fix.sequence_s * (batch.decodes + batch.prompts)
         return (_beside(decode, mixed) + beside) * self._schedulers.pipeline
 
@@ -249,14 +251,6 @@ class Engines:
 def _beside(*parts: Any) -> Any:
     """Arrays of shape (concurrencies, models), one after the other."""
     return np.concatenate(parts)
-
-
-def _weighted(factors: Any, parts: Sequence[Any]) -> Any:
-    """Sum of the parts, each times its factors of shape (models,)."""
-    total = factors[0] * parts[0]
-    for factor, part in zip(factors[1:], parts[1:], strict=True):
-        total += factor * part
-    return total
 
 
 def _gamma_quantile(mean: Any, variance: Any, z: float) -> Any:

@@ -47,15 +47,17 @@ class Stack:
         self._collectives = _Collectives(collectives)
         self._elementwise_s = elementwise[0][0]
 
-    def step(self, batch: Batch) -> Seconds:
-        """Seconds by :class:`Part`, each an array of shape (batches, models)."""
+    def step(self, batch: Batch, carrying: int = 0) -> Seconds:
+        """Seconds by :class:`Part`, each an array of shape (batches, models); attention of prompts from batch
+        ``carrying`` on, where those before carry none.
+        """
         tokens = batch.tokens
-        shared = tokens * batch.level
+        shared, prompts = tokens * batch.level, (batch.prompts, batch.chunk, batch.history)
         return (
             self._products.seconds(tokens) + self._head.seconds(batch.sampled),
             self._experts.seconds(shared).sum(axis=0),
             self._attending.decode_seconds(batch.decodes, batch.context, batch.width).sum(axis=0),
-            self._attending.prefill_seconds(batch.prompts, batch.chunk, batch.history).sum(axis=0),
+            self._attending.prefill_seconds(*(each[carrying:] for each in prompts)).sum(axis=0),
             self._collectives.seconds(tokens, shared),
             self._elementwise_s * tokens,
         )
@@ -91,16 +93,19 @@ class _Collectives:
         each = Collective(*fields)
         self._once_s = (each.calls * each.latency_s).sum(axis=0)
         wire, root = each.s_per_byte * each.bytes_per_token, each.root_s * each.bytes_per_token**0.5
-        self._own, self._shared = (
+        own, shared = (
             [(each.calls * kind * part).sum(axis=0) for part in (wire, root)]
             for kind in (1.0 - each.shared, each.shared)
         )
+        self._own, self._shared = own, shared if shared[0].any() else None
 
     def seconds(self, tokens: Any, shared: Any) -> Any:
         """``shared``: tokens of the mean data-parallel rank, ``tokens`` those of this one."""
-        total = self._once_s
-        for (wire, root), amount in ((self._own, tokens), (self._shared, shared)):
-            total = total + wire * amount + root * np.sqrt(amount)
+        wire, root = self._own
+        total = self._once_s + wire * tokens + root * np.sqrt(tokens)
+        if self._shared is not None:
+            wire, root = self._shared
+            total += wire * shared + root * np.sqrt(shared)
         return total
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from deepseek_planner.prediction.factors import Factors
-from deepseek_planner.prediction.operations import Batch
+from deepseek_planner.prediction.operations import Batch, Part
 from deepseek_planner.prediction.serving import Arrivals, Engines, Percentiles, Schedulers
 from support.open_loop import simulate
 
@@ -24,10 +24,11 @@ class LinearSteps:
     def __init__(self, step: float, request: float, token: float) -> None:
         self.step_s, self.request_s, self.token_s = step, request, token
 
-    def step(self, batch: Batch) -> tuple[object, ...]:
+    def step(self, batch: Batch, carrying: int = 0) -> tuple[object, ...]:
         tokens = batch.prompts * batch.chunk
         seconds = self.step_s + self.request_s * batch.decodes + self.token_s * tokens
-        return (seconds, *(0.0 * seconds for _ in range(5)))
+        nothing = {part: 0.0 * seconds[carrying if part is Part.PREFILL_ATTENTION else 0 :] for part in Part}
+        return tuple(seconds if part is Part.GEMM else nothing[part] for part in Part)
 
     def seconds(self, tokens: int, _prompts: int, decodes: int) -> float:
         return self.step_s + self.request_s * decodes + self.token_s * tokens
