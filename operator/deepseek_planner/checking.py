@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deepseek_planner.allocation import Allotment, Ask
-from deepseek_planner.demand import LengthBucket, LengthDistribution
+from deepseek_planner.demand import LengthDistribution
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.mixing import NOBODY, Lot, Mix, Question, mix
 from deepseek_planner.plan import Routing
@@ -71,18 +71,17 @@ def lengths(asked: Question, by_class: Sequence[float]) -> Lengths:
         if kind.share * part > NOBODY
     ]
     prefix = asked.outcome.deployment.demand.shared_prefix_tokens
-    return lengths_of(
-        _joined([(kind.input_tokens, share) for kind, share in kinds]),
-        kinds[0][0].output_tokens,  # prompts and answers are independent
-        shared_prefix_tokens=prefix,
-    )
+    prompts, answers = _joined([(kind.input_tokens, share) for kind, share in kinds]), kinds[0][0].output_tokens
+    if any(kind.output_tokens != answers for kind, _ in kinds):
+        answers = _joined([(kind.output_tokens, share) for kind, share in kinds])
+    return lengths_of(prompts, answers, shared_prefix_tokens=prefix)
 
 
 def _joined(parts: Sequence[tuple[LengthDistribution, float]]) -> LengthDistribution:
     total = sum(share for _, share in parts)
     return LengthDistribution(
         tuple(
-            LengthBucket(bucket.up_to_tokens, bucket.mean_tokens, bucket.share * share / total)
+            replace(bucket, share=bucket.share * share / total)
             for distribution, share in parts
             for bucket in distribution.buckets
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -24,6 +25,9 @@ class LengthBucket:
     up_to_tokens: int
     mean_tokens: float
     share: float
+    answer_tokens: float | None = None
+    """Of prompts: how long the answers to these are on average; None: as long as to any. Only ratios between buckets
+    count: :func:`answers` makes them average what all answers do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,9 @@ class LengthDistribution:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Load as declared: requests per minute, and how long prompts and answers are."""
+    """Load as declared: requests per minute, how long prompts and answers are, and in the prompts' buckets how they go
+    together.
+    """
 
     expected_requests_per_min: float
     peak_requests_per_min: float
@@ -131,6 +137,8 @@ class RequestClass:
 
 MOST_INPUT_CLASSES = 4
 """More would each hold too few requests to fill replicas of their own."""
+TILTS_AT_MOST, HALVINGS = 1e6, 64
+"""How far shares of answers are tilted towards one of their ends, and how exactly that is found."""
 
 
 def classes(
@@ -138,8 +146,8 @@ def classes(
 ) -> tuple[RequestClass, ...]:
     """Requests by length, shortest prompts first: groups of about equal shares of all tokens; shares sum to one.
 
-    Only the two distributions are known, so prompts and answers are taken to be independent. A router sees a prompt and
-    not the answer to come: several classes of answers (``most_outputs``) are for comparisons, not for routing.
+    Answers are those to the prompts of a class. A router sees a prompt and not the answer to come: several classes of
+    answers (``most_outputs``) are for comparisons, not for routing.
     """
     inputs = _scaled(demand.input_tokens, measured.mean_input_tokens if measured else None)
     outputs = _scaled(demand.output_tokens, measured.mean_output_tokens if measured else None)
@@ -147,11 +155,67 @@ def classes(
     above = 0
     for group in _groups(inputs.buckets, most_inputs):
         share, prompts = _whole(group)
-        for answers in _groups(outputs.buckets, most_outputs):
-            part, lengths = _whole(answers)
-            found.append(RequestClass(share * part, prompts, lengths, above, prompts.max_tokens))
+        for lengths in _groups(answers(prompts, inputs, outputs).buckets, most_outputs):
+            part, written = _whole(lengths)
+            found.append(RequestClass(share * part, prompts, written, above, prompts.max_tokens))
         above = prompts.max_tokens
     return tuple(found)
+
+
+def answers(prompts: LengthDistribution, inputs: LengthDistribution, outputs: LengthDistribution) -> LengthDistribution:
+    """Lengths of the answers to some ``prompts`` of all ``inputs``, where all answers together are ``outputs``.
+
+    Buckets of prompts say how long their answers are on average; around it they are spread as little unlike all answers
+    as can be: each bucket of them weighs ``e ** (tilt * tokens)`` times as much.
+    """
+    here, all_of_them = _answer_mean(prompts), _answer_mean(inputs)
+    if here is None or all_of_them is None or math.isclose(here, all_of_them):
+        return outputs
+    return with_mean(outputs, outputs.mean_tokens * here / all_of_them)
+
+
+def _answer_mean(prompts: LengthDistribution) -> float | None:
+    """None where the answers do not depend on the prompts."""
+    total = 0.0
+    for bucket in prompts.buckets:
+        if bucket.answer_tokens is None:
+            return None
+        total += bucket.share * bucket.answer_tokens
+    return total
+
+
+def with_mean(distribution: LengthDistribution, mean_tokens: float) -> LengthDistribution:
+    """The same buckets with other shares, so that this is the mean, within the longest; at the ends one bucket alone."""
+    served = [bucket for bucket in distribution.buckets if bucket.share > 0]
+    longest = distribution.max_tokens
+    mean = min(float(longest), mean_tokens)
+    if mean >= served[-1].mean_tokens:
+        return LengthDistribution((LengthBucket(longest, mean, 1.0),))
+    if mean <= served[0].mean_tokens:
+        first, last = LengthBucket(served[0].up_to_tokens, mean, 1.0), replace(distribution.buckets[-1], share=0.0)
+        return LengthDistribution((first, last) if first.up_to_tokens < longest else (first,))
+    low, high = -TILTS_AT_MOST, TILTS_AT_MOST
+    for _ in range(HALVINGS):
+        tilt = (low + high) / 2
+        weights = _weights(distribution, tilt)
+        found = sum(weight * bucket.mean_tokens for weight, bucket in zip(weights, distribution.buckets, strict=True))
+        low, high = (tilt, high) if found < mean else (low, tilt)
+    return LengthDistribution(
+        tuple(replace(bucket, share=weight) for bucket, weight in zip(distribution.buckets, weights, strict=True))
+    )
+
+
+def _weights(distribution: LengthDistribution, tilt: float) -> list[float]:
+    """Shares, summing to one; ``tilt`` is per longest request."""
+    longest, buckets = distribution.max_tokens, distribution.buckets
+    # Nothing overflows, as none of them is above zero.
+    most = max(tilt * bucket.mean_tokens / longest for bucket in buckets if bucket.share > 0)
+    raw = [
+        bucket.share * math.exp(tilt * bucket.mean_tokens / longest - most) if bucket.share > 0 else 0.0
+        for bucket in buckets
+    ]
+    total = sum(raw)
+    return [weight / total for weight in raw]
 
 
 def _scaled(distribution: LengthDistribution, mean_tokens: float | None) -> LengthDistribution:
@@ -162,7 +226,7 @@ def _scaled(distribution: LengthDistribution, mean_tokens: float | None) -> Leng
     buckets: list[LengthBucket] = []
     for bucket in distribution.buckets:
         end = min(longest, max(1, round(bucket.up_to_tokens * scale)))
-        moved = LengthBucket(end, min(float(end), bucket.mean_tokens * scale), bucket.share)
+        moved = LengthBucket(end, min(float(end), bucket.mean_tokens * scale), bucket.share, bucket.answer_tokens)
         if buckets and buckets[-1].up_to_tokens >= end:
             moved = _joined([buckets.pop(), moved])
         buckets.append(moved)
@@ -173,7 +237,10 @@ def _scaled(distribution: LengthDistribution, mean_tokens: float | None) -> Leng
 def _joined(buckets: Sequence[LengthBucket]) -> LengthBucket:
     share = sum(bucket.share for bucket in buckets)
     tokens = sum(bucket.share * bucket.mean_tokens for bucket in buckets)
-    return LengthBucket(buckets[-1].up_to_tokens, tokens / share if share else buckets[-1].mean_tokens, share)
+    if not share:
+        return replace(buckets[-1], share=share)
+    known = [bucket.share * bucket.answer_tokens for bucket in buckets if bucket.answer_tokens is not None]
+    return LengthBucket(buckets[-1].up_to_tokens, tokens / share, share, sum(known) / share if known else None)
 
 
 def _groups(buckets: Sequence[LengthBucket], most: int) -> list[list[LengthBucket]]:

@@ -74,7 +74,8 @@ class EngineQuestion(NamedTuple):
     @property
     def held_tokens(self) -> float:
         """What a request keeps for itself on average, as declared: its prompt, and its answer as far as it has come."""
-        return self.declared.prefill_mean + CACHE_HELD_OUTPUT * self.declared.output_mean
+        declared = self.declared
+        return declared.prefill_mean + declared.running_longer + CACHE_HELD_OUTPUT * declared.output_mean
 
 
 def step_tokens(accelerator: Accelerator) -> int:

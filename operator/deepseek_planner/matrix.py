@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from deepseek_planner.demand import AccuracyClass, Demand, LatencyTarget, LengthBucket, LengthDistribution, Objectives
+from deepseek_planner.demand import (
+    AccuracyClass,
+    Demand,
+    LatencyTarget,
+    LengthBucket,
+    LengthDistribution,
+    Objectives,
+    answers,
+)
 from deepseek_planner.explain import STAGES
 from deepseek_planner.models import ModelSpec, Precision
 from deepseek_planner.plan import Candidate, DeploymentInput, Rejection, RejectionReason
@@ -109,8 +117,10 @@ def _part(buckets: Sequence[LengthBucket], share: float) -> Sequence[LengthBucke
 def _prompts(asked: DeploymentInput, demand: Demand, buckets: Sequence[LengthBucket]) -> DeploymentInput:
     total = sum(bucket.share for bucket in buckets)
     inputs = LengthDistribution(tuple(replace(bucket, share=bucket.share / total) for bucket in buckets))
+    outputs = answers(inputs, demand.input_tokens, demand.output_tokens)
     prefix = min(demand.shared_prefix_tokens, int(inputs.mean_tokens))
-    return replace(asked, demand=replace(demand, input_tokens=inputs, shared_prefix_tokens=prefix))
+    changed = replace(demand, input_tokens=inputs, output_tokens=outputs, shared_prefix_tokens=prefix)
+    return replace(asked, demand=changed)
 
 
 def _scaled(objectives: Objectives, factor: float) -> Objectives:

@@ -256,7 +256,7 @@ def _option(one: _Weighing, sized: Sized, capacity: Service, loads: tuple[float,
 def _max_running(question: EngineQuestion, memory: Fit, engine: EngineParameters, demand: Lengths) -> float:
     """Requests that fit the caches: a shared prefix is held once, and an answer is on average half written."""
     shared = demand.input_mean - demand.prefill_mean
-    held = demand.prefill_mean + CACHE_HELD_OUTPUT * demand.output_mean
+    held = demand.prefill_mean + demand.running_longer + CACHE_HELD_OUTPUT * demand.output_mean
     per_token = memory.cache_per_token * cache_ratio(question.model, engine.kv_cache_dtype)
     once = memory.cache_per_sequence + shared * per_token if shared > 0 else 0.0
     room = max(1.0, (engine.kv_cache_bytes - once) / (memory.cache_per_sequence + held * per_token))

@@ -39,10 +39,13 @@ class Lengths:
     """Mean of their cube over the cube of their mean."""
     per_output: float
     """Mean of one over the output's length."""
+    running_longer: float = 0.0
+    """Prompt tokens that a request running at a random moment has beyond the mean one: long answers run longer, so
+    their prompts are met more often."""
 
     @property
     def context(self) -> float:
-        return self.input_mean + self.output_mean / 2
+        return self.input_mean + self.running_longer + self.output_mean / 2
 
 
 def lengths(demand: Demand, measured: Measured | None = None) -> Lengths:
@@ -69,7 +72,7 @@ def lengths_of(
     scale: float = 1.0,
     output_scale: float = 1.0,
 ) -> Lengths:
-    """Lengths of two distributions, each scaled."""
+    """Lengths of the prompts and of the answers to them, each scaled."""
     longest = inputs.max_tokens
 
     def saved(tokens: float) -> float:
@@ -91,7 +94,16 @@ def lengths_of(
         variation=max(0.0, square / prefill**2 - 1.0),
         third=cube / prefill**3,
         per_output=sum(bucket.share / tokens for bucket, tokens in zip(outputs.buckets, answers, strict=True)),
+        running_longer=_running_longer(inputs, means, prefill),
     )
+
+
+def _running_longer(inputs: LengthDistribution, means: Sequence[float], mean: float) -> float:
+    """Of prompts with these means by bucket: how much more they are where each counts by the answer to it."""
+    weights = [bucket.share * bucket.answer_tokens for bucket in inputs.buckets if bucket.answer_tokens is not None]
+    if len(weights) < len(means):
+        return 0.0
+    return sum(weight * tokens for weight, tokens in zip(weights, means, strict=True)) / sum(weights) - mean
 
 
 def _variances(distribution: LengthDistribution) -> Iterator[float]:
@@ -196,7 +208,7 @@ def engines(replicas: Sequence[Replica]) -> Engines:
         stacked([one.compiled for one in replicas]),
         beside(np.concatenate([one.compiled.factor_row for one in replicas])),
         Schedulers(*np.array(schedulers, dtype=float).T.copy()),
-        Arrivals(*fields[2:]),
+        Arrivals(*fields[2:9])._replace(longer=fields[9]),
         Percentiles(*fields[:2]),
     )
 
@@ -214,6 +226,7 @@ def _load(demand: Lengths, limits: Limits) -> tuple[float, ...]:
         demand.variation,
         demand.third,
         demand.per_output,
+        demand.running_longer,
     )
 
 

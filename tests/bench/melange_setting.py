@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from deepseek_planner.catalog import Catalog
@@ -158,7 +158,7 @@ def demand(sizes: Sequence[tuple[Size, float]]) -> Demand:
     per_min = 60.0 * sum(rate for _, rate in sizes)
     prompts = _lengths([(size.input_index, size.input_tokens, rate) for size, rate in sizes], INPUT_ENDS)
     answers = _lengths([(size.output_index, size.output_tokens, rate) for size, rate in sizes], OUTPUT_ENDS)
-    return Demand(per_min, per_min, prompts, answers)
+    return Demand(per_min, per_min, _answered(prompts, sizes, INPUT_ENDS), answers)
 
 
 def _lengths(found: Sequence[tuple[int, float, float]], ends: Sequence[int]) -> LengthDistribution:
@@ -169,6 +169,18 @@ def _lengths(found: Sequence[tuple[int, float, float]], ends: Sequence[int]) -> 
         rate = sum(part for _, part in inside)
         if rate > 0:
             buckets.append(LengthBucket(end, sum(tokens * part for tokens, part in inside) / rate, rate / total))
+    return LengthDistribution(tuple(buckets))
+
+
+def _answered(
+    prompts: LengthDistribution, sizes: Sequence[tuple[Size, float]], ends: Sequence[int]
+) -> LengthDistribution:
+    """The prompts with the mean answer to those of each range, as a request log has them."""
+    buckets = []
+    for bucket in prompts.buckets:
+        inside = [(size.output_tokens, rate) for size, rate in sizes if ends[size.input_index] == bucket.up_to_tokens]
+        mean = sum(tokens * rate for tokens, rate in inside) / sum(rate for _, rate in inside)
+        buckets.append(replace(bucket, answer_tokens=mean))
     return LengthDistribution(tuple(buckets))
 
 

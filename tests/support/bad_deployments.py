@@ -138,6 +138,37 @@ BY_RULE = (
         f"{LENGTHS}.histogram",
     ),
     Bad(
+        "answers to some prompts",
+        LENGTHS,
+        {"histogram": [{"upTo": 64, "percent": 50, "outputMean": 300}, {"upTo": 512, "percent": 50}]},
+        "some buckets have outputMean and some have not; set it in every bucket, or in none",
+        f"{LENGTHS}.histogram",
+    ),
+    Bad(
+        "answers of another mean than all answers",
+        LENGTHS,
+        {
+            "histogram": [
+                {"upTo": 64, "percent": 50, "outputMean": 100},
+                {"upTo": 512, "percent": 50, "outputMean": 439},
+            ]
+        },
+        "is more than a tenth away from what outputMean of inputTokens.histogram averages; say in outputTokens",
+        f"{LOAD}.outputTokens.mean",
+    ),
+    Bad(
+        "answers longer than the longest",
+        LENGTHS,
+        {
+            "histogram": [
+                {"upTo": 64, "percent": 90, "outputMean": 100},
+                {"upTo": 512, "percent": 10, "outputMean": 2049},
+            ]
+        },
+        "an outputMean is above the longest answer of outputTokens; lower outputMean",
+        f"{LENGTHS}.histogram",
+    ),
+    Bad(
         "a bucket twice",
         LENGTHS,
         {"histogram": [{"upTo": 512, "percent": 50}, {"upTo": 512, "percent": 50}]},

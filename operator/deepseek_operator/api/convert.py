@@ -7,7 +7,7 @@ from typing import Any
 
 from deepseek_operator.api.check import at, check, in_order, nearest, shown, without_nulls
 from deepseek_operator.api.deployment import AcceleratorRules, DeepSeekDeploymentSpec
-from deepseek_operator.api.lengths import distribution
+from deepseek_operator.api.lengths import distributions
 from deepseek_operator.api.names import API_VERSION, DEPLOYMENT_KIND, DEPLOYMENT_NAME
 from deepseek_operator.api.rules import decimal_of, duration_s
 from deepseek_operator.api.workload import PERCENTILES, LatencyObjective
@@ -109,6 +109,7 @@ def _canonical(names: tuple[str, ...], catalog: Catalog) -> tuple[str, ...]:
 def _converted(obj: Object, spec: DeepSeekDeploymentSpec, catalog: Catalog) -> DeploymentInput:
     metadata, load, placement = obj["metadata"], spec.workload, spec.placement
     rate, source = load.requests_per_minute, spec.model.source
+    inputs, outputs = distributions(load)
     return DeploymentInput(
         key=DeploymentKey(metadata.get("namespace", ""), metadata["name"]),
         generation=int(metadata.get("generation", 1)),
@@ -116,8 +117,8 @@ def _converted(obj: Object, spec: DeepSeekDeploymentSpec, catalog: Catalog) -> D
         demand=Demand(
             expected_requests_per_min=float(rate.expected),
             peak_requests_per_min=float(rate.peak or rate.expected),
-            input_tokens=distribution(load.input_tokens, shared_prefix_tokens=load.shared_prefix_tokens),
-            output_tokens=distribution(load.output_tokens),
+            input_tokens=inputs,
+            output_tokens=outputs,
             shared_prefix_tokens=load.shared_prefix_tokens,
         ),
         objectives=_objectives(spec),

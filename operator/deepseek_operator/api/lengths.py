@@ -7,19 +7,32 @@ its ends. The tail's mean lies a quarter of the way from ``p90`` to ``max``, or 
 otherwise hold less than half of all tokens (where that is below ``p90``: halfway to what leaves the body
 nothing); the body's mean is then what makes the whole come out at ``mean``.
 Cut points: 50, 75, 90, 95, 99 and 100 percent of the requests.
+
+How prompts and answers go together is what ``outputMean`` says of each bucket of prompts. A histogram of answers has no
+mean of its own: with ``outputMean`` it gets the one that follows from it.
 """
 
 from __future__ import annotations
 
 from math import ceil
 
-from deepseek_operator.api.workload import Bucket, Lengths
-from deepseek_planner.demand import LengthBucket, LengthDistribution
+from deepseek_operator.api.workload import Bucket, Lengths, PromptBucket, Workload
+from deepseek_planner.demand import LengthBucket, LengthDistribution, with_mean
 
 _BODY = 0.9
 _TAIL = 0.1
 _BODY_CUTS = (0.5, 0.75, 0.9)
 _TAIL_CUTS = (0.95, 0.99, 1.0)
+
+
+def distributions(load: Workload) -> tuple[LengthDistribution, LengthDistribution]:
+    """Of prompts, with what they say of their answers, and of all answers."""
+    inputs = distribution(load.input_tokens, shared_prefix_tokens=load.shared_prefix_tokens)
+    outputs = distribution(load.output_tokens)
+    means = [bucket.answer_tokens * bucket.share for bucket in inputs.buckets if bucket.answer_tokens is not None]
+    if means and load.output_tokens.histogram is not None:
+        outputs = with_mean(outputs, sum(means))
+    return inputs, outputs
 
 
 def distribution(lengths: Lengths, *, shared_prefix_tokens: int = 0) -> LengthDistribution:
@@ -37,7 +50,8 @@ def _from_histogram(histogram: tuple[Bucket, ...]) -> tuple[LengthBucket, ...]:
     found, low = [], 0
     for bucket in histogram:
         mean = (low + 1 + bucket.up_to) / 2
-        found.append(LengthBucket(up_to_tokens=bucket.up_to, mean_tokens=mean, share=bucket.percent / 100))
+        answers = bucket.output_mean if isinstance(bucket, PromptBucket) else None
+        found.append(LengthBucket(bucket.up_to, mean, bucket.percent / 100, answers))
         low = bucket.up_to
     return tuple(found)
 

@@ -47,6 +47,16 @@ class Bucket(Resource):
     percent: Annotated[StrictInt, Ge(1), Le(100)] = Field(description="Share of all requests, in percent.")
 
 
+class PromptBucket(Bucket):
+    """Prompts with up to so many tokens, and the answers to them."""
+
+    output_mean: Tokens | None = Field(
+        default=None,
+        description="Tokens of the answers to these prompts, on average; in every bucket or in none. Without it, "
+        "answers are as long to short prompts as to long ones.",
+    )
+
+
 class Lengths(Resource):
     """How many tokens a request has: mean, p90 and max, or a histogram."""
 
@@ -112,12 +122,54 @@ class Lengths(Resource):
     )
 
 
+class PromptLengths(Lengths):
+    """How many tokens a prompt has, and what that says of its answer."""
+
+    histogram: Annotated[tuple[PromptBucket, ...], MinLen(1), MaxLen(32)] | None = Field(
+        default=None,
+        description="Instead of mean, p90 and max: buckets by ascending upTo, percents adding up to 100; with "
+        "outputMean where long prompts get longer answers, or shorter ones.",
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        *Lengths.rules,
+        Rule(
+            cel="!has(self.histogram) || self.histogram.all(bucket, has(bucket.outputMean)) "
+            "|| self.histogram.all(bucket, !has(bucket.outputMean))",
+            holds=lambda it: it.histogram is None or len({bucket.output_mean is None for bucket in it.histogram}) == 1,
+            message="some buckets have outputMean and some have not",
+            remedy="set it in every bucket, or in none",
+            field="histogram",
+        ),
+    )
+
+
+def _output_means(load: Workload) -> list[tuple[int, int]]:
+    """By bucket of prompts: percent, and mean tokens of the answers; empty where they are not stated."""
+    buckets = load.input_tokens.histogram or ()
+    return [(bucket.percent, bucket.output_mean) for bucket in buckets if bucket.output_mean is not None]
+
+
+def _is_within_tenth(load: Workload) -> bool:
+    means = _output_means(load)
+    if load.output_tokens.mean is None or len(means) < len(load.input_tokens.histogram or ()) or not means:
+        return True
+    total, stated = sum(percent * mean for percent, mean in means), load.output_tokens.mean
+    return 90 * stated <= total <= 110 * stated
+
+
+def _is_never_longest(load: Workload) -> bool:
+    outputs = load.output_tokens
+    longest = outputs.max if outputs.histogram is None else outputs.histogram[-1].up_to
+    return longest is None or all(mean <= longest for _, mean in _output_means(load))
+
+
 class Workload(Resource):
     """The load to be served, as declared."""
 
     requests_per_minute: RequestRate = Field(description="How many requests.")
-    input_tokens: Lengths = Field(
-        default=Lengths.model_construct(mean=1000, p90=3000, max=8192),
+    input_tokens: PromptLengths = Field(
+        default=PromptLengths.model_construct(mean=1000, p90=3000, max=8192),
         description="How long prompts are, shared prefix included.",
     )
     output_tokens: Lengths = Field(
@@ -141,6 +193,29 @@ class Workload(Resource):
             message="the shared prefix is longer than the prompts that begin with it",
             remedy="lower sharedPrefixTokens, or raise inputTokens.mean: it includes the prefix",
             field="sharedPrefixTokens",
+        ),
+        Rule(
+            cel="!has(self.inputTokens.histogram) || !has(self.outputTokens.mean) "
+            "|| !self.inputTokens.histogram.all(bucket, has(bucket.outputMean)) "
+            "|| (self.inputTokens.histogram.map(bucket, bucket.percent * bucket.outputMean).sum() "
+            ">= 90 * self.outputTokens.mean "
+            "&& self.inputTokens.histogram.map(bucket, bucket.percent * bucket.outputMean).sum() "
+            "<= 110 * self.outputTokens.mean)",
+            holds=_is_within_tenth,
+            message="is more than a tenth away from what outputMean of inputTokens.histogram averages",
+            remedy="say in outputTokens how long all answers are: their mean is that of outputMean by the percents of "
+            "the buckets; or correct outputMean",
+            field="outputTokens.mean",
+        ),
+        Rule(
+            cel="!has(self.inputTokens.histogram) || self.inputTokens.histogram.all(bucket, !has(bucket.outputMean) "
+            "|| (has(self.outputTokens.max) ? bucket.outputMean <= self.outputTokens.max "
+            ": !has(self.outputTokens.histogram) "
+            "|| self.outputTokens.histogram.exists(other, bucket.outputMean <= other.upTo)))",
+            holds=_is_never_longest,
+            message="an outputMean is above the longest answer of outputTokens",
+            remedy="lower outputMean, or say in outputTokens how long answers get",
+            field="inputTokens.histogram",
         ),
     )
 

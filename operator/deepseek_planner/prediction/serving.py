@@ -78,6 +78,8 @@ class Arrivals(NamedTuple):
     """Mean of one over the output's length."""
     burstiness: float = 1.0
     """Variance over mean of the arrivals in a span of time: 1 for independent ones."""
+    longer: Any = 0.0
+    """By how much the prompt of a request that runs at a random moment is longer than the mean."""
 
 
 class Percentiles(NamedTuple):
@@ -115,7 +117,7 @@ class Engines:
         percentiles: Percentiles,
     ) -> None:
         self._stack, self._factors, self._schedulers, self._percentiles = stack, factors, schedulers, percentiles
-        self._context = arrivals.cached + arrivals.prompt + arrivals.output / 2.0
+        self._context = arrivals.cached + arrivals.prompt + arrivals.longer + arrivals.output / 2.0
         # From here on an answer is as long as the steps that it takes.
         self._arrivals = arrivals._replace(
             output=arrivals.output / schedulers.accepted, per_output=arrivals.per_output * schedulers.accepted

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepseek_operator.api.lengths import distribution
-from deepseek_operator.api.workload import Lengths
+from deepseek_operator.api.check import check
+from deepseek_operator.api.lengths import distribution, distributions
+from deepseek_operator.api.workload import Lengths, Workload
 
 
 def lengths(mean: int, p90: int, longest: int) -> Lengths:
@@ -76,3 +79,37 @@ def test_a_histogram_is_taken_as_it_is():
     )
     assert [(item.up_to_tokens, item.share) for item in found.buckets] == [(512, 0.4), (4096, 0.6)]
     assert found.buckets[1].mean_tokens == (513 + 4096) / 2
+
+
+BUCKETS = [{"upTo": 512, "percent": 80, "outputMean": 200}, {"upTo": 16384, "percent": 20, "outputMean": 1000}]
+
+
+def load(outputs: dict[str, Any], buckets: list[dict[str, int]] = BUCKETS) -> Workload:
+    written = {"requestsPerMinute": {"expected": 1}, "inputTokens": {"histogram": buckets}, "outputTokens": outputs}
+    found, problems = check(Workload, written, "spec.workload", in_cluster=True)
+    assert found is not None, problems
+    return found
+
+
+def test_prompts_say_how_long_their_answers_are():
+    inputs, outputs = distributions(load({"mean": 360, "p90": 900, "max": 2048}))
+
+    assert [bucket.answer_tokens for bucket in inputs.buckets] == [200, 1000]
+    assert outputs == distribution(lengths(360, 900, 2048)), "all answers are what they were declared to be"
+
+
+def test_a_histogram_of_answers_gets_the_mean_that_prompts_say():
+    outputs = {"histogram": [{"upTo": 256, "percent": 50}, {"upTo": 2048, "percent": 50}]}
+    plain = [{name: bucket[name] for name in ("upTo", "percent")} for bucket in BUCKETS]
+
+    assert distributions(load(outputs, plain))[1].mean_tokens == pytest.approx((128.5 + 1152.5) / 2)
+    found = distributions(load(outputs))[1]
+    assert found.mean_tokens == pytest.approx(360)
+    assert [bucket.up_to_tokens for bucket in found.buckets] == [256, 2048]
+
+
+@pytest.mark.parametrize(("mean", "holds"), [(323, False), (328, True), (400, True), (401, False)])
+def test_both_means_of_answers_agree_but_for_rounding(mean: int, holds: bool):
+    written = load({"mean": 360, "p90": 900, "max": 2048})
+    changed = written.model_copy(update={"output_tokens": Lengths(mean=mean, p90=900, max=2048)})
+    assert all(rule.holds(changed) for rule in Workload.rules) is holds

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepseek_planner.demand import LengthBucket, LengthDistribution, Measured, classes
+from deepseek_planner.demand import LengthBucket, LengthDistribution, Measured, answers, classes, with_mean
 from support.planning import CHAT_INPUT, CHAT_OUTPUT, demand
 
 
@@ -69,3 +70,51 @@ def test_measured_means_move_the_borders():
 
     assert [one.up_to_tokens for one in found] == [600, 2000, 16384]
     assert sum(one.share * one.input_mean for one in found) == pytest.approx(CHAT_INPUT.mean_tokens / 2)
+
+
+@given(outputs=distributions(), mean=st.floats(1, 100_000))
+def test_answers_get_a_mean_and_no_longer_ends(outputs, mean):
+    found = with_mean(outputs, mean)
+
+    assert found.mean_tokens == pytest.approx(min(mean, outputs.max_tokens), rel=1e-6)
+    assert found.max_tokens == outputs.max_tokens
+    assert sum(bucket.share for bucket in found.buckets) == pytest.approx(1)
+    served = {bucket.up_to_tokens for bucket in outputs.buckets if bucket.share}
+    # Unless only answers longer than anybody's have that mean.
+    assert {bucket.up_to_tokens for bucket in found.buckets if bucket.share} <= served | {outputs.max_tokens}
+
+
+@given(inputs=distributions(), outputs=distributions(), data=st.data())
+def test_classes_have_answers_of_their_own_that_average_as_all_do(inputs, outputs, data):
+    means = [data.draw(st.floats(0.5, 2.0)) for _ in inputs.buckets]
+    buckets = zip(inputs.buckets, means, strict=True)
+    joint = LengthDistribution(tuple(replace(bucket, answer_tokens=mean) for bucket, mean in buckets))
+    found = classes(demand(input_tokens=joint, output_tokens=outputs))
+    all_of_them = sum(bucket.share * mean for bucket, mean in zip(inputs.buckets, means, strict=True))
+
+    for one in found:
+        here = sum(bucket.share * (bucket.answer_tokens or 0.0) for bucket in one.input_tokens.buckets)
+        wanted = outputs.mean_tokens * here / all_of_them
+        assert one.output_mean == pytest.approx(min(outputs.max_tokens, wanted), rel=1e-6)
+    plain = classes(demand(input_tokens=inputs, output_tokens=outputs))
+    assert [one.share for one in found] == pytest.approx([one.share for one in plain])
+
+
+def test_equal_answers_to_all_prompts_change_nothing():
+    joint = LengthDistribution(tuple(replace(bucket, answer_tokens=7.0) for bucket in CHAT_INPUT.buckets))
+
+    assert answers(joint, joint, CHAT_OUTPUT) == CHAT_OUTPUT
+    plain, same = classes(demand(input_tokens=CHAT_INPUT)), classes(demand(input_tokens=joint))
+    assert [one.output_tokens for one in same] == [one.output_tokens for one in plain]
+
+
+def test_measured_means_leave_the_ratios_between_prompts_as_declared():
+    first, *others = CHAT_INPUT.buckets
+    joint = LengthDistribution(
+        (replace(first, answer_tokens=100.0), *(replace(o, answer_tokens=400.0) for o in others))
+    )
+    measured = Measured(900, 900, 60, 60, CHAT_INPUT.mean_tokens, 150.0, 0, None, None, None, None)
+    found = classes(demand(input_tokens=joint, output_tokens=CHAT_OUTPUT), measured)
+
+    assert sum(one.share * one.output_mean for one in found) == pytest.approx(150.0)
+    assert found[1].output_mean == pytest.approx(4 * found[0].output_mean)

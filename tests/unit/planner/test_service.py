@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepseek_planner.demand import LatencyTarget, Measured
+from deepseek_planner.demand import LatencyTarget, LengthBucket, LengthDistribution, Measured
 from deepseek_planner.hardware import InterNode, IntraNode
 from deepseek_planner.models import Precision
 from deepseek_planner.plan import EngineParameters, Shape
@@ -224,3 +224,24 @@ def test_percentiles_of_a_distribution_interpolate_inside_buckets() -> None:
     assert CHAT_INPUT.at_percentile(90) == 4000
     assert CHAT_INPUT.at_percentile(95) == pytest.approx((4000 + 16384) / 2)
     assert replace(CHAT_INPUT, buckets=CHAT_INPUT.buckets[:1]).at_percentile(99) == 1200
+
+
+def test_long_answers_to_long_prompts_are_met_more_often() -> None:
+    """The same prompts and the same answers, put together in three ways."""
+    apart = (LengthBucket(1000, 500.0, 0.9), LengthBucket(20_000, 15_000.0, 0.1))
+    alike, unlike = (
+        tuple(replace(bucket, answer_tokens=tokens) for bucket, tokens in zip(apart, means, strict=True))
+        for means in ((100.0, 900.0), (200.0, 20.0))
+    )
+    found = [replica(input_tokens=LengthDistribution(prompts)) for prompts in (unlike, apart, alike)]
+    longer = [one.demand.running_longer for one in found]
+
+    # Weighed by their answers: 0.9 * 100 * 500 and 0.1 * 900 * 15,000 over 180.
+    assert longer[0] < 0.0 == longer[1]
+    assert longer[2] == pytest.approx((0.9 * 100 * 500 + 0.1 * 900 * 15_000) / 180 - 1950)
+    # Nothing else tells them apart.
+    assert len({replace(one.demand, running_longer=0.0).context for one in found}) == 1
+    fastest, middle, slowest_rate = (
+        one.capacity.rate_per_s for one in size(found, Limits(None, LatencyTarget(95, 0.05))) if one.capacity
+    )
+    assert fastest > middle > slowest_rate
