@@ -114,6 +114,8 @@ class Allotment:
     expected_usd_per_hour: MicroUsd
     served: float
     """Part of the asked rate, 0 to 1."""
+    has_headroom: bool = False
+    """Whether it serves the rate with headroom, where that is asked for."""
     short_of: str = ""
     """What it would have needed more of: a pool's name, or ``budget`` for the cluster's limit."""
     lost_to: tuple[DeploymentKey, ...] = ()

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deepseek_planner.allocation import Allotment, Ask
+from deepseek_planner.allocation import Allotment
 from deepseek_planner.demand import LengthDistribution
+from deepseek_planner.fleets import Market
 from deepseek_planner.hardware import CapacityType
-from deepseek_planner.mixing import NOBODY, Lot, Mix, Question, mix
+from deepseek_planner.mixing import NOBODY, Lot, Mix, Question, mix, with_offers
 from deepseek_planner.plan import Routing
 from deepseek_planner.service import Lengths, lengths_of
 
@@ -47,20 +48,13 @@ def checked(asked: Question, allotment: Allotment) -> tuple[Mix, dict[int, float
     return whole, heavier
 
 
-def tightened(ask: Ask, heavier: dict[int, float]) -> Ask:
+def tightened(market: Market, asked: Question, heavier: dict[int, float]) -> Question:
     """With the loads of those options raised."""
-    return replace(
-        ask,
-        offers=tuple(
-            replace(offer, loads=tuple(load * heavier.get(offer.option, 1.0) for load in offer.loads))
-            for offer in ask.offers
-        ),
+    offers = tuple(
+        replace(offer, loads=tuple(load * heavier.get(offer.option, 1.0) for load in offer.loads))
+        for offer in asked.ask.offers
     )
-
-
-def unmixed(ask: Ask) -> Ask:
-    """Without loads by class: one option serves all lengths."""
-    return replace(ask, offers=tuple(replace(offer, loads=()) for offer in ask.offers))
+    return with_offers(market, asked, offers)
 
 
 def lengths(asked: Question, by_class: Sequence[float]) -> Lengths:

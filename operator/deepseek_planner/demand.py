@@ -185,7 +185,7 @@ def _answer_mean(prompts: LengthDistribution) -> float | None:
 
 
 def with_mean(distribution: LengthDistribution, mean_tokens: float) -> LengthDistribution:
-    """The same buckets with other shares, so that this is the mean, within the longest; at the ends one bucket alone."""
+    """The same buckets with other shares, so that this is their mean; at the ends one bucket alone."""
     served = [bucket for bucket in distribution.buckets if bucket.share > 0]
     longest = distribution.max_tokens
     mean = min(float(longest), mean_tokens)

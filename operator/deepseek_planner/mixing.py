@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from deepseek_planner import cost, risk
+from deepseek_planner import cost, risk, surviving
 from deepseek_planner.allocation import Allotment, Ask, Offer
 from deepseek_planner.demand import RequestClass
 from deepseek_planner.fleets import Market, Quote, expected_usd_per_hour, most_usd_per_hour
@@ -18,6 +18,8 @@ from deepseek_planner.units import MicroUsd
 from deepseek_planner.weighing import Outcome
 
 RANK_UNITS = 10**6
+Choice = tuple[Option, tuple[Quote, ...]]
+"""An option, where engines of it may be started."""
 NOBODY = 1e-6
 """Part of a class that is no part of it."""
 
@@ -58,6 +60,8 @@ class Mix:
     routing: Routing
     """By length only where there are several options to tell lengths apart for."""
     classes: tuple[RequestClass, ...] = ()
+    availability_percent: float = 100.0
+    """Of the time, that what interruptions leave of it carries the rate that it is for."""
 
     @property
     def replicas(self) -> int:
@@ -73,10 +77,17 @@ class Mix:
         return tuple(sorted((lot.option.name, lot.offering.pool, lot.replicas) for lot in self.lots))
 
 
-def question(market: Market, outcome: Outcome) -> Question:
-    """The deployment's offers: every option on every offering where engines of it may be started."""
+def question(market: Market, outcome: Outcome, routing: Routing, *, for_some: bool = True) -> Question:
+    """The deployment's offers: every option on every offering where engines of it may be started; ``for_some``: also
+    those for some classes of lengths only, where requests are routed by length.
+    """
     deployment, policy = outcome.deployment, market.policy
-    places = _places(outcome)
+    choices = [choice for choice in outcome.choices if choice[0].refusal is None]
+    if for_some and routing is Routing.BY_LENGTH:
+        choices += _for_some(market, outcome)
+    choices = _by_name(choices)
+    places = [(option, quote.offering) for option, offers in choices for quote in offers]
+    kinds = outcome.classes if routing is Routing.BY_LENGTH else ()
     rate, limits = outcome.requests_per_min / 60, deployment.constraints
     groups = market.snapshot.fleet.of(deployment.key)
     serves = any(group.ready for group in groups)
@@ -85,38 +96,57 @@ def question(market: Market, outcome: Outcome) -> Question:
     ask = Ask(
         key=deployment.key,
         requests_per_s=rate,
-        class_rates_per_s=tuple(rate * kind.share for kind in outcome.classes),
-        offers=tuple(_offers(outcome)),
-        routing=policy.routing,
+        class_rates_per_s=tuple(rate * kind.share for kind in kinds),
+        offers=tuple(_offers(choices)),
+        routing=routing,
         min_replicas=limits.min_replicas,
         max_replicas=limits.max_replicas,
         max_usd_per_hour=most_usd_per_hour(outcome.asked),
         max_spot_percent=limits.max_spot_percent,
         priority=deployment.objectives.priority,
-        holds=_holds(market, outcome, places),
         droughts=_droughts(market, outcome, places),
         spare_per_s=with_spare if serves else 0.0,
         running=_running(market, outcome, places),
     )
-    return Question(outcome, ask, tuple(places))
+    return with_offers(market, Question(outcome, ask, tuple(places)), ask.offers)
 
 
-def _places(outcome: Outcome) -> list[tuple[Option, Offering]]:
-    """By names, so that the order of what is known says nothing."""
-    return [(option, quote.offering) for option, offers in _by_name(outcome) for quote in offers]
+def with_offers(market: Market, asked: Question, offers: tuple[Offer, ...]) -> Question:
+    """The same question with other offers: what they carry when nodes are lost is judged by them."""
+    ask = replace(asked.ask, offers=offers)
+    return replace(asked, ask=replace(ask, holds=_holds(market, asked.outcome, asked.places, ask)))
 
 
-def _by_name(outcome: Outcome) -> list[tuple[Option, list[Quote]]]:
-    by_option = [(option.name, -option.capacity.rate_per_s, option, offers) for option, offers in outcome.choices]
+def _by_name(choices: Iterable[Choice]) -> list[Choice]:
+    """So that the order of what is known says nothing."""
+    by_option = [(option.name, -option.capacity.rate_per_s, option, offers) for option, offers in choices]
     by_option.sort(key=lambda entry: entry[:2])
-    return [(option, sorted(offers, key=lambda quote: quote.offering.pool)) for _, _, option, offers in by_option]
+    in_order = [(option, sorted(offers, key=lambda quote: quote.offering.pool)) for _, _, option, offers in by_option]
+    return [(option, tuple(offers)) for option, offers in in_order]
 
 
-def _offers(outcome: Outcome) -> Iterator[Offer]:
+def _for_some(market: Market, outcome: Outcome) -> list[Choice]:
+    """Options for some classes only: the one that serves each class for least. With many more there would be too many
+    mixes to look at them all.
+    """
+    choices = _by_name([choice for choice in outcome.choices if choice[0].refusal is not None])
+    quotes = [(option, quote) for option, offers in choices for quote in offers]
+    kept = set(_running(market, outcome, [(option, quote.offering) for option, quote in quotes]))
+    for number in range(len(outcome.classes)):
+        per_request = [quote.expected_usd_per_hour * option.loads[number] for option, quote in quotes]
+        best = min(range(len(quotes)), key=per_request.__getitem__, default=None)
+        if best is not None and math.isfinite(per_request[best]):
+            kept.add(best)
+    chosen = [quotes[index] for index in sorted(kept)]
+    by_option = {id(option): option for option, _ in chosen}
+    return [(one, tuple(quote for option, quote in chosen if option is one)) for one in by_option.values()]
+
+
+def _offers(choices: Sequence[Choice]) -> Iterator[Offer]:
     """One for each place."""
-    for number, (option, offers) in enumerate(_by_name(outcome)):
+    for number, (option, offers) in enumerate(choices):
         accelerators, nodes = option.shape.accelerators, option.shape.nodes_per_replica
-        capacity = option.capacity.rate_per_s
+        capacity = option.whole_per_s
         # Of equal dollars and accelerators: the least lossy, the surest, the roomiest.
         rank = option.loss_rank, option.margin_percent, -round(RANK_UNITS * capacity / accelerators)
         for offering, usd, expected, _ in offers:
@@ -136,20 +166,18 @@ def _running(market: Market, outcome: Outcome, places: Sequence[tuple[Option, Of
 
 
 def _holds(
-    market: Market, outcome: Outcome, places: Sequence[tuple[Option, Offering]]
+    market: Market, outcome: Outcome, places: Sequence[tuple[Option, Offering]], ask: Ask
 ) -> Callable[[Mapping[int, int]], bool] | None:
     """Whether what interruptions leave of a fleet carries the rate as often as is asked; None: nothing is lost."""
     if not any(offering.interruptions_per_node_day for _, offering in places):
         return None
     percent = outcome.deployment.objectives.availability_percent
-    routing = market.policy.routing
     known: dict[tuple[tuple[int, int], ...], bool] = {}
 
     def holds(replicas: Mapping[int, int]) -> bool:
         key = tuple(sorted((index, count) for index, count in replicas.items() if count))
         if key not in known:
-            lots = [Lot(*places[index], count, 0.0) for index, count in key]
-            known[key] = _availability(market, lots, outcome.requests_per_min / 60, routing) >= percent - 1e-9
+            known[key] = _availability(market, ask, places, key, 1.0) >= percent - 1e-9
         return known[key]
 
     return holds
@@ -174,24 +202,34 @@ def _droughts(
     )
 
 
-def availability_percent(market: Market, mix: Mix) -> float:
-    """Of the time, that what is left of the fleet carries the rate that it is for."""
-    return _availability(market, mix.lots, mix.requests_per_s, mix.routing)
+def with_availability(market: Market, asked: Question, allotment: Allotment, found: Mix) -> Mix:
+    """The fleet with the part of the time in which what is left of it carries the rate that it is for."""
+    if not allotment.parts:
+        return found
+    counts = [(part.offer, part.replicas) for part in allotment.parts]
+    return replace(found, availability_percent=_availability(market, asked.ask, asked.places, counts, allotment.served))
 
 
-def _availability(market: Market, lots: Sequence[Lot], rate_per_s: float, routing: Routing) -> float:
-    least = min(lot.option.capacity.rate_per_s for lot in lots)
-    return 100 * risk.availability(
-        (
-            risk.Lot(
-                market.odds(lot.offering, lot.option.shape),
-                least if routing is Routing.EVEN else lot.option.capacity.rate_per_s,
-                lot.replicas,
-            )
-            for lot in lots
-        ),
-        rate_per_s,
-    )
+def _availability(
+    market: Market,
+    ask: Ask,
+    places: Sequence[tuple[Option, Offering]],
+    counts: Sequence[tuple[int, int]],
+    served: float,
+) -> float:
+    """Percent of the time, of replicas by index of offer, for a part of the rate."""
+    offers = [ask.offers[index] for index, _ in counts]
+    odds = [market.odds(places[index][1], places[index][0].shape) for index, _ in counts]
+    if ask.routing is Routing.EVEN or len({offer.option for offer in offers}) == 1:
+        least = min(offer.capacity_per_s for offer in offers)
+        even = (risk.Lot(chance, least, count) for chance, (_, count) in zip(odds, counts, strict=True))
+        return 100 * risk.availability(even, ask.requests_per_s * served)
+    lots = [
+        surviving.Lot(chance, count, offer.capacity_per_s, offer.loads)
+        for chance, offer, (_, count) in zip(odds, offers, counts, strict=True)
+    ]
+    rates = [rate * served for rate in ask.class_rates_per_s]
+    return 100 * surviving.availability(lots, rates, surviving.weights([offer.loads for offer in ask.offers]))
 
 
 def mix(asked: Question, allotment: Allotment) -> Mix:
@@ -206,7 +244,7 @@ def mix(asked: Question, allotment: Allotment) -> Mix:
             share = sum(each * here for each, here in zip(shares, part.shares, strict=True))
             lots.append(Lot(option, offering, part.replicas, share, part.shares))
     lots.sort(key=lambda lot: (-lot.replicas * lot.option.shape.accelerators, lot.option.name, lot.offering.pool))
-    is_mixed = len({lot.option.name for lot in lots}) > 1
+    is_mixed = len({id(lot.option) for lot in lots}) > 1
     routing = asked.ask.routing if is_mixed else Routing.EVEN
     return Mix(tuple(lots), asked.ask.requests_per_s * allotment.served, routing, asked.outcome.classes)
 

@@ -30,7 +30,7 @@ from deepseek_planner.plan import (
 from deepseek_planner.precision import PrecisionChoice
 from deepseek_planner.prediction.batching import CACHE_HELD_OUTPUT
 from deepseek_planner.prediction.predictor import MARGIN_PERCENT
-from deepseek_planner.refusals import context_too_long, does_not_fit, too_slow
+from deepseek_planner.refusals import context_too_long, does_not_fit, in_time, too_slow
 from deepseek_planner.service import Lengths, Replica, Service, lengths_of
 from deepseek_planner.sizing import Sized, size
 from deepseek_planner.slowest import slowest
@@ -56,11 +56,18 @@ class Option:
     loads: tuple[float, ...] = ()
     """By class of lengths, the share of one replica that one request per second of that class takes; infinite where it
     cannot serve the class within the targets. Empty where requests are not routed by length."""
+    refusal: Rejection | None = None
+    """Why it must not serve all lengths: it is for some classes only, and sized for the first of them."""
 
     @property
     def name(self) -> str:
         """The shape's name, behind the variant's."""
         return f"{self.model}/{self.shape.name}" if self.model else self.shape.name
+
+    @property
+    def whole_per_s(self) -> float:
+        """Requests per second of the whole mix that one replica sustains; 0 where it misses a target with it."""
+        return 0.0 if self.refusal is not None else self.capacity.rate_per_s
 
     @property
     def confidence(self) -> Confidence:
@@ -105,7 +112,7 @@ class Option:
         (sized,) = size([replica])
         if sized.capacity is None:
             return None
-        return replace(self, replica=replica, sized=sized, capacity=sized.capacity, loads=())
+        return replace(self, replica=replica, sized=sized, capacity=sized.capacity, loads=(), refusal=None)
 
 
 Gate = Callable[[Shape, str], Rejection | None]
@@ -158,12 +165,11 @@ def weigh(surveys: Sequence[Survey]) -> list[dict[Laid, Option | Rejection]]:
     """
     pending = [(survey, one) for survey in surveys for one in survey.pending.values()]
     sized = size([one.replica for _, one in pending])
-    loads = iter(_loads([pair for pair, found in zip(pending, sized, strict=True) if found.capacity is not None]))
-    outcomes = iter(
-        too_slow(one.asked, one.replica, found.idle)
+    outcomes = (
+        _for_some(one, survey.classes, by_class, too_slow(one.asked, one.replica, found.idle))
         if found.capacity is None
-        else _option(one, found, found.capacity, next(loads))
-        for (_, one), found in zip(pending, sized, strict=True)
+        else _option(one, found, found.capacity, _loads(by_class))
+        for (survey, one), found, by_class in zip(pending, sized, _apart(pending), strict=True)
     )
     weighed = []
     for survey in surveys:
@@ -221,18 +227,38 @@ def _weighing(asked: Request, permitted: Legal, laid: Laid, gate: Gate) -> _Weig
     return _Weighing(asked, laid, replica, question)
 
 
-def _loads(serving: Sequence[tuple[Survey, _Weighing]]) -> Iterator[tuple[float, ...]]:
-    """Of each option and class: what one request per second of it takes of a replica that serves nothing else."""
+def _apart(pending: Sequence[tuple[Survey, _Weighing]]) -> Iterator[list[tuple[Replica, Sized]]]:
+    """Of each shape: by class, what it sustains where it serves nothing else."""
     replicas: list[Replica] = []
-    for survey, one in serving:
+    known: dict[int, Lengths] = {}
+    for survey, one in pending:
         for kind in survey.classes:
-            shared = one.asked.deployment.demand.shared_prefix_tokens
-            demand = lengths_of(kind.input_tokens, kind.output_tokens, shared_prefix_tokens=shared)
+            if id(kind) not in known:
+                shared = one.asked.deployment.demand.shared_prefix_tokens
+                known[id(kind)] = lengths_of(kind.input_tokens, kind.output_tokens, shared_prefix_tokens=shared)
+            demand = known[id(kind)]
             most = _max_running(one.question, one.laid.memory, one.replica.engine, demand)
             replicas.append(replace(one.replica, demand=demand, max_running=most))
-    found = iter(math.inf if item.capacity is None else 1 / item.capacity.rate_per_s for item in size(replicas))
-    for survey, _ in serving:
-        yield tuple(next(found) for _ in survey.classes)
+    found = zip(replicas, size(replicas), strict=True)
+    for survey, _ in pending:
+        yield list(islice(found, len(survey.classes)))
+
+
+def _loads(by_class: Sequence[tuple[Replica, Sized]]) -> tuple[float, ...]:
+    """By class: what one request per second of it takes of a replica that serves nothing else."""
+    return tuple(math.inf if found.capacity is None else 1 / found.capacity.rate_per_s for _, found in by_class)
+
+
+def _for_some(
+    one: _Weighing, classes: Sequence[RequestClass], by_class: Sequence[tuple[Replica, Sized]], refusal: Rejection
+) -> Option | Rejection:
+    """A shape that misses a target with all lengths together: for the classes that it serves in time, if any."""
+    for replica, found in by_class:
+        if found.capacity is not None:
+            loads = _loads(by_class)
+            option = _option(one._replace(replica=replica), found, found.capacity, loads)
+            return replace(option, refusal=in_time(refusal, classes, loads))
+    return refusal
 
 
 def _option(one: _Weighing, sized: Sized, capacity: Service, loads: tuple[float, ...]) -> Option:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from math import inf
 
 from deepseek_planner.asked import Request
+from deepseek_planner.demand import RequestClass
 from deepseek_planner.legal import Legal, memory_of
 from deepseek_planner.memory import CACHE_UNIT_BYTES, GB, Fit
 from deepseek_planner.plan import Rejection, RejectionReason, Shape
@@ -81,6 +83,18 @@ def too_slow(asked: Request, replica: Replica, idle: Service) -> Rejection:
     seconds = idle.time_to_first_token_s * (1 + margin)
     text = _latency("TTFT", first.percentile, seconds, first.limit_s, "prefill of the prompt")
     return Rejection(name, RejectionReason.TTFT_TOO_HIGH, text, seconds, first.limit_s, "s")
+
+
+def in_time(refusal: Rejection, classes: Sequence[RequestClass], loads: Sequence[float]) -> Rejection:
+    """With the prompts that would be served in time if a router sent no others there."""
+    served = [(kind.above_tokens, kind.up_to_tokens) for kind, load in zip(classes, loads, strict=True) if load < inf]
+    if not served:
+        return refusal
+    above, up_to = served[0]
+    for start, end in served[1:]:
+        up_to = end if start == up_to else up_to
+    prompts = f"above {above:,} and up to {up_to:,}" if above else f"up to {up_to:,}"
+    return replace(refusal, message=f"{refusal.message}; prompts of {prompts} tokens alone are served in time")
 
 
 def _latency(what: str, percentile: int, seconds: float, limit: float, bottleneck: str) -> str:

@@ -30,6 +30,7 @@ from deepseek_planner.plan import (
     Policy,
     Rejection,
     RejectionReason,
+    Routing,
     Shortage,
     Snapshot,
 )
@@ -92,7 +93,7 @@ class Cluster:
     def paused(self, deployment: DeploymentInput) -> DeploymentPlan:
         """What it would get if it were alone; it keeps what it has."""
         outcome = find(self._world, deployment)
-        asked = mixing.question(self._world.market, outcome)
+        asked = self._question(outcome)
         solution, fleets = self._solve([asked])
         planned = self._planned(asked, solution, fleets[deployment.key])
         self.keep(self._world.market.snapshot.fleet.of(deployment.key))
@@ -101,14 +102,14 @@ class Cluster:
     def together(self, deployments: Sequence[DeploymentInput]) -> dict[DeploymentKey, DeploymentPlan]:
         """All that compete. Who cannot be served even alone keeps what serves: the others are planned around it."""
         market = self._world.market
-        asked = {item.deployment.key: mixing.question(market, item) for item in find_all(self._world, deployments)}
+        asked = {item.deployment.key: self._question(item) for item in find_all(self._world, deployments)}
         stuck: dict[DeploymentKey, DeploymentPlan] = {}
         for rounds in itertools.count():
             solution, fleets = self._solve([item for key, item in asked.items() if key not in stuck])
             new = [key for key, allotment in solution.allotments.items() if not _is_possible(allotment)]
             for key in new:
                 if rounds:  # others have taken something since it was weighed
-                    asked[key] = mixing.question(market, find(self._world, asked[key].outcome.deployment))
+                    asked[key] = self._question(find(self._world, asked[key].outcome.deployment))
                 stuck[key] = self._planned(asked[key], solution, fleets[key])
             held = [group for key in new for group in market.snapshot.fleet.of(key)]
             self.keep(held)
@@ -119,21 +120,49 @@ class Cluster:
         plans = {key: self._planned(item, solution, fleets[key], left) for key, item in served.items()}
         return plans | stuck
 
+    def _question(self, outcome: Outcome) -> Question:
+        return mixing.question(self._world.market, outcome, self._world.market.policy.routing)
+
     def _solve(self, asked: Sequence[Question]) -> tuple[Solution, dict[DeploymentKey, Mix]]:
-        """The best fleets, as they will serve."""
-        budget, rooms = self._world.market.policy.max_usd_per_hour, self._world.market.supply.rooms()
+        """The best fleets, as they will serve. A router that looks at lengths can spread requests evenly, too."""
+        best, fleets = self._routed(asked)
+        if all(item.ask.routing is Routing.EVEN for item in asked):
+            return best, fleets
+        market, bound = self._world.market, best.lower_bound_usd_per_hour
+        ways = [[mixing.question(market, item.outcome, Routing.EVEN) for item in asked]]
+        if best.gap > 0:  # too many mixes to look at them all: fewer of them, too
+            ways += [[mixing.question(market, item.outcome, item.ask.routing, for_some=False) for item in asked]]
+        for way in ways:
+            other, others = self._routed(way)
+            bound = min(bound, other.lower_bound_usd_per_hour)
+            if _is_better(other, best):
+                best, fleets = other, others
+        return replace(best, lower_bound_usd_per_hour=bound), fleets
+
+    def _routed(self, asked: Sequence[Question]) -> tuple[Solution, dict[DeploymentKey, Mix]]:
+        """The best fleets as requests are routed; evenly where a mix by length misses a target again and again."""
+        market = self._world.market
+        budget, rooms = market.policy.max_usd_per_hour, market.supply.rooms()
         left = None if budget is None else MicroUsd(max(0, budget - self._kept_usd))
-        asks = {item.ask.key: item.ask for item in asked}
+        questions = {item.ask.key: item for item in asked}
         for turn in itertools.count(1):
-            solution = mix.solve(Problem(tuple(asks.values()), rooms, left))
-            found = {item.ask.key: checking.checked(item, solution.allotments[item.ask.key]) for item in asked}
+            solution = mix.solve(Problem(tuple(item.ask for item in questions.values()), rooms, left))
+            found = {key: checking.checked(item, solution.allotments[key]) for key, item in questions.items()}
             missed = {key: heavier for key, (_, heavier) in found.items() if heavier}
             if not missed:
                 break
             for key, heavier in missed.items():
-                is_last = turn >= MOST_TURNS
-                asks[key] = checking.unmixed(asks[key]) if is_last else checking.tightened(asks[key], heavier)
-        return solution, {key: fleet for key, (fleet, _) in found.items()}
+                question, is_last = questions[key], turn >= MOST_TURNS
+                questions[key] = (
+                    mixing.question(market, question.outcome, Routing.EVEN)
+                    if is_last
+                    else checking.tightened(market, question, heavier)
+                )
+        fleets = {
+            key: mixing.with_availability(market, questions[key], solution.allotments[key], fleet)
+            for key, (fleet, _) in found.items()
+        }
+        return solution, fleets
 
     def _planned(self, asked: Question, solution: Solution, fleet: Mix, left: Supply | None = None) -> DeploymentPlan:
         outcome, allotment = asked.outcome, solution.allotments[asked.ask.key]
@@ -178,7 +207,7 @@ class Cluster:
             prediction=mixing.together(fleet),
             alternatives=tuple(_alternatives(outcome, fleet, left)),
             expected_usd_per_hour=mixing.expected_dollars(market, fleet),
-            availability_percent=round(mixing.availability_percent(market, fleet), 4),
+            availability_percent=round(fleet.availability_percent, 4),
             warnings=prices.warnings(
                 placements,
                 self._world.offerings,
@@ -191,13 +220,22 @@ class Cluster:
     def _alone(self, deployment: DeploymentInput) -> remedy.Cost | None:
         """Dollars per hour and per million tokens and replicas of its best fleet, for the remedies."""
         outcome = find(self._world, deployment)
-        asked = mixing.question(self._world.market, outcome)
+        asked = self._question(outcome)
         allotment = mix.solve(Problem((asked.ask,), self._world.market.supply.rooms())).allotments[deployment.key]
         if allotment.served < 1:
             return None
         rate = served_requests_per_min(deployment)
         per_million = per_million_tokens(outcome.asked, allotment.usd_per_hour, rate)
         return allotment.usd_per_hour, per_million, sum(part.replicas for part in allotment.parts)
+
+
+def _is_better(one: Solution, other: Solution) -> bool:
+    """Whether nobody gets less of it, and it costs less or somebody gets more."""
+    pairs = [(one.allotments[key], other.allotments[key]) for key in one.allotments]
+    served = [((here.served, here.has_headroom), (there.served, there.has_headroom)) for here, there in pairs]
+    if any(here < there for here, there in served):
+        return False
+    return any(here > there for here, there in served) or one.expected_usd_per_hour < other.expected_usd_per_hour
 
 
 def _is_possible(allotment: Allotment) -> bool:

@@ -125,8 +125,9 @@ class _Look:
                 offerings += [each for at in places for each in by_place[at]]
             if isinstance(item, Option):
                 serving.append((item, offerings))
-            else:
-                ledger.refuse(item, laid.shape, offerings)
+            why = item.refusal if isinstance(item, Option) else item
+            if why is not None:
+                ledger.refuse(why, laid.shape, offerings)
         ledger.weigh(serving)
         return Outcome(
             deployment=self._deployment,
@@ -207,7 +208,7 @@ class _Ledger:
         for place in places:
             if id(place) not in beaten:
                 self._weigh(place)
-            elif self._world.explains:
+            elif self._world.explains and place.option.refusal is None:
                 self._explain(place, *self._bought(place, self._quotes(place)))
 
     def _beaten(self, places: Sequence[_Place]) -> set[int]:
@@ -247,6 +248,8 @@ class _Ledger:
     def _weigh(self, place: _Place) -> None:
         offers = self._quotes(place)
         self.choices.append((place.option, offers))
+        if place.option.refusal is not None:
+            return  # no fleet alone: its refusal says why
         works, refusals = self._bought(place, offers)
         self.fleets += works
         self.rejections += refusals

@@ -29,9 +29,16 @@ def _allotment(world: World, item: Seeker, chosen: Mapping[int, Column], best: C
     if best is not None and served < 1.0:
         short_of, lost_to = _shortage(world, item, chosen, best)
     if got is None:
-        return Allotment(key, (), MicroUsd(0), MicroUsd(0), 0.0, short_of, lost_to)
+        return Allotment(key, (), MicroUsd(0), MicroUsd(0), 0.0, short_of=short_of, lost_to=lost_to)
     return Allotment(
-        key, parts(world, item, got), MicroUsd(got.nominal), MicroUsd(got.expected), served, short_of, lost_to
+        key,
+        parts(world, item, got),
+        MicroUsd(got.nominal),
+        MicroUsd(got.expected),
+        served,
+        got.level > FULL,
+        short_of,
+        lost_to,
     )
 
 

@@ -233,7 +233,8 @@ def test_long_answers_to_long_prompts_are_met_more_often() -> None:
         tuple(replace(bucket, answer_tokens=tokens) for bucket, tokens in zip(apart, means, strict=True))
         for means in ((100.0, 900.0), (200.0, 20.0))
     )
-    found = [replica(input_tokens=LengthDistribution(prompts)) for prompts in (unlike, apart, alike)]
+    limits = Limits(None, LatencyTarget(95, 0.05))
+    found = [replica(limits, input_tokens=LengthDistribution(prompts)) for prompts in (unlike, apart, alike)]
     longer = [one.demand.running_longer for one in found]
 
     # Weighed by their answers: 0.9 * 100 * 500 and 0.1 * 900 * 15,000 over 180.
@@ -241,7 +242,5 @@ def test_long_answers_to_long_prompts_are_met_more_often() -> None:
     assert longer[2] == pytest.approx((0.9 * 100 * 500 + 0.1 * 900 * 15_000) / 180 - 1950)
     # Nothing else tells them apart.
     assert len({replace(one.demand, running_longer=0.0).context for one in found}) == 1
-    fastest, middle, slowest_rate = (
-        one.capacity.rate_per_s for one in size(found, Limits(None, LatencyTarget(95, 0.05))) if one.capacity
-    )
+    fastest, middle, slowest_rate = (one.capacity.rate_per_s for one in size(found) if one.capacity)
     assert fastest > middle > slowest_rate
