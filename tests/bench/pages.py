@@ -33,6 +33,8 @@ PUBLISHED_GPUS = {
     ("mixed", 0.04): {"a100-80gb": 24, "h100": 13},
 }
 """GPUs of one type alone for 32 requests a second: the paper's tables 3 to 8, engine vLLM 0.2.7."""
+CENT_USD = 0.01
+"""An hour: floats are compared by it."""
 
 INTRODUCTION = """\
 # How fast and how good planning is
@@ -97,8 +99,8 @@ Both plans are then checked by the same predictions: each type of GPU is planned
 is given. Where its number does not keep the target, the plan **misses**, and what it would have to cost is beside it.
 One type alone, and the mix behind a router that does not look at lengths (*even*), are planned by this planner.
 
-A plan of this planner can miss, too: a resource states the lengths of prompts and of answers apart, so the planner
-takes them to be independent. In the mixed requests long prompts have longer answers, and the check knows.
+In the mixed requests long prompts have longer answers. Melange's buckets hold both lengths; this planner and the check
+are told what a resource can state of them: prompts by range, and the mean answer to those of each (`outputMean`).
 """
 
 GPUS = """
@@ -141,6 +143,12 @@ def missed(found: Found) -> list[str]:
         if item.gap_percent > LIMIT_GAP_PERCENT:
             lines.append(f"{item.deployments} deployments on {item.nodes} nodes: gap {item.gap_percent:.2f} %")
     lines += [f"{item.routing}: {item.problems - item.equal} differ" for item in found.exactness if not item.is_exact]
+    for row in (row for rows in found.melange.values() for row in rows if row.ours is not None):
+        what = f"{row.workload} requests, {row.rate_per_s:g} a second within {row.target_s * 1e3:.0f} ms"
+        if not row.ours.holds:
+            lines.append(f"{what}: the plan misses the target")
+        if row.even is not None and row.ours.usd_per_hour > row.even + CENT_USD:
+            lines.append(f"{what}: by length costs more than evenly")
     return lines
 
 
@@ -260,10 +268,10 @@ def _exactness(item: Exactness) -> str:
 def _summary(melange: Mapping[str, Sequence[Row]]) -> Iterator[str]:
     """Per workload and target: what is saved, and how Melange's plans fare."""
     yield (
-        "| prices | requests | target | saved against the best type | the worst type | the paper saved "
+        "| prices | requests | target | saved against the best type | the worst type | even routing | the paper saved "
         "| Melange's cost, ours is 1 | so that both hold | by prompt | its plans that hold | ours that hold |"
     )
-    yield "|---|---|---|---|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
     for prices, rows in melange.items():
         for workload, target in dict.fromkeys((row.workload, row.target_s) for row in rows):
             members = [row for row in rows if (row.workload, row.target_s) == (workload, target) and row.ours]
@@ -278,6 +286,7 @@ def _summary_line(prices: str, workload: str, target_s: float, rows: Sequence[Ro
         f"{target_s * 1e3:.0f} ms",
         f"{_range([_saved(row, min(_alone(row))) for row in rows], '{:.0f}')} %",
         f"{_range([_saved(row, max(_alone(row))) for row in rows], '{:.0f}')} %",
+        f"{_range([_saved(row, row.even) for row in rows if row.even is not None], '{:.0f}')} %",
         PUBLISHED[workload, target_s] + " %" if prices == "paper" else "",
         _range(_ratios(rows, melange)),
         _range(_ratios(rows, melange, needed=True)),
@@ -293,7 +302,7 @@ def _alone(row: Row) -> list[float]:
 
 
 def _saved(row: Row, usd: float) -> float:
-    """Percent of what one type costs. Zero is never shown as negative."""
+    """Percent of what another fleet costs. Zero is never shown as negative."""
     assert row.ours is not None
     return round(100 * (1 - row.ours.usd_per_hour / usd), 6) + 0.0
 
