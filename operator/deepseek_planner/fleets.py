@@ -62,8 +62,7 @@ class Quote(NamedTuple):
     room: int
 
 
-@dataclass(frozen=True, slots=True)
-class Fleet:
+class Fleet(NamedTuple):
     """Replicas of one option over pools: feasible in itself, not yet weighed against budgets."""
 
     option: Option

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -36,8 +35,7 @@ from deepseek_planner.sizing import Sized, size
 from deepseek_planner.slowest import slowest
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """A shape that serves, with what one replica of it sustains."""
 
     shape: Shape
@@ -108,11 +106,11 @@ class Option:
     def at_mix(self, demand: Lengths) -> Option | None:
         """The same replica with requests of other lengths; None where it then misses a target even when idle."""
         most = _max_running(self.question, self.memory, self.engine, demand)
-        replica = replace(self.replica, demand=demand, max_running=most)
+        replica = self.replica._replace(demand=demand, max_running=most)
         (sized,) = size([replica])
         if sized.capacity is None:
             return None
-        return replace(self, replica=replica, sized=sized, capacity=sized.capacity, loads=(), refusal=None)
+        return self._replace(replica=replica, sized=sized, capacity=sized.capacity, loads=(), refusal=None)
 
 
 Gate = Callable[[Shape, str], Rejection | None]
@@ -238,7 +236,7 @@ def _apart(pending: Sequence[tuple[Survey, _Weighing]]) -> Iterator[list[tuple[R
                 known[id(kind)] = lengths_of(kind.input_tokens, kind.output_tokens, shared_prefix_tokens=shared)
             demand = known[id(kind)]
             most = _max_running(one.question, one.laid.memory, one.replica.engine, demand)
-            replicas.append(replace(one.replica, demand=demand, max_running=most))
+            replicas.append(one.replica._replace(demand=demand, max_running=most))
     found = zip(replicas, size(replicas), strict=True)
     for survey, _ in pending:
         yield list(islice(found, len(survey.classes)))
@@ -257,7 +255,7 @@ def _for_some(
         if found.capacity is not None:
             loads = _loads(by_class)
             option = _option(one._replace(replica=replica), found, found.capacity, loads)
-            return replace(option, refusal=in_time(refusal, classes, loads))
+            return option._replace(refusal=in_time(refusal, classes, loads))
     return refusal
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -130,8 +131,7 @@ class Limits:
         return self.time_per_output_token.percentile if self.time_per_output_token else DEFAULT_PERCENTILE
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
+class Service(NamedTuple):
     """Service of one replica at one rate, latencies at the targets' percentiles, before any margin."""
 
     rate_per_s: float
@@ -159,8 +159,7 @@ class Drafting:
         return sum(self.acceptance**place for place in range(self.tokens + 1))
 
 
-@dataclass(frozen=True, slots=True)
-class Replica:
+class Replica(NamedTuple):
     """One replica to size: a compiled shape, its engine's settings, the lengths it gets, and what it must keep."""
 
     compiled: Compiled

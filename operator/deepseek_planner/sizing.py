@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -57,7 +56,7 @@ class Sized:
             found = [*(self._table.service(row, self._column) for row in range(kept)), self.capacity]
             rising = [found[0]]
             rising += [later for early, later in pairwise(found) if later.rate_per_s > early.rate_per_s]
-            self._points = tuple(replace(one, utilization=one.rate_per_s / found[-1].rate_per_s) for one in rising)
+            self._points = tuple(one._replace(utilization=one.rate_per_s / found[-1].rate_per_s) for one in rising)
         return self._points
 
     def at_rate(self, rate_per_s: float) -> Service:
@@ -67,7 +66,7 @@ class Sized:
         if rate_per_s >= highest:
             return points[-1]
         if rate_per_s <= points[0].rate_per_s:
-            return replace(points[0], rate_per_s=rate_per_s, utilization=rate_per_s / highest)
+            return points[0]._replace(rate_per_s=rate_per_s, utilization=rate_per_s / highest)
         rates = [point.rate_per_s for point in points]
         first, token, running, share = (
             between(rates, [getattr(point, name) for point in points], rate_per_s) for name in MEASURES

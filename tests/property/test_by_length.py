@@ -159,7 +159,8 @@ def _carries(
     ((options, _),) = weighed(request(free, CATALOG, is_measured=False), wiring)
     option = next(one for one in options if one.shape == item.shape and one.model == item.model)
     limits = request(asked, CATALOG, is_measured=False).limits
-    strict = replace(option, replica=replace(option.replica, limits=limits, engine=item.engine), engine=item.engine)
+    replica = option.replica._replace(limits=limits, engine=item.engine)
+    strict = option._replace(replica=replica, engine=item.engine)
     sized = strict.at_mix(demand)
 
     assert sized is not None, f"{item.shape.name} misses a target with prompts of {item.input_tokens}"

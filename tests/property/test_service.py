@@ -65,7 +65,7 @@ def replicas(draw: st.DrawFn) -> Replica:
 def served(one: Replica, running: float, percentile: int = 95) -> tuple[float, float, float]:
     """Rate, TTFT and TPOT."""
     limits = Limits(LatencyTarget(percentile, 1.0), LatencyTarget(percentile, 1.0))
-    found = engines([replace(one, limits=limits)]).at(np.array([[running]]))
+    found = engines([one._replace(limits=limits)]).at(np.array([[running]]))
     return float(found.rate_per_s[0, 0]), float(found.first_token_s[0, 0]), float(found.per_token_s[0, 0])
 
 
@@ -104,7 +104,7 @@ def test_longer_prompts_and_longer_past_are_never_faster(one, limit, more):
     )
     cached = replace(demand, input_mean=demand.input_mean * more)
     limits = Limits(LatencyTarget(95, 20 * limit), LatencyTarget(95, limit))
-    base, *changed = size([replace(one, demand=kind, limits=limits) for kind in (demand, longer, cached)])
+    base, *changed = size([one._replace(demand=kind, limits=limits) for kind in (demand, longer, cached)])
     for found in changed:
         assert found.idle.time_to_first_token_s >= base.idle.time_to_first_token_s / TIGHTEST
         assert found.idle.time_per_output_token_s >= base.idle.time_per_output_token_s * FITS
@@ -118,13 +118,13 @@ def test_longer_prompts_and_longer_past_are_never_faster(one, limit, more):
 def test_looser_targets_smaller_margins_and_more_cache_never_serve_less(one, limit, first, looser):
     def capacity(changed: Replica, factor: float) -> float:
         limits = Limits(LatencyTarget(95, first * factor), LatencyTarget(95, limit * factor))
-        found = size([replace(changed, limits=limits)])[0].capacity
+        found = size([changed._replace(limits=limits)])[0].capacity
         return 0.0 if found is None else found.rate_per_s
 
     base = capacity(one, 1.0) * 0.99  # the search ends within one percent
     assert capacity(one, looser) >= base
-    assert capacity(replace(one, margin=0.15), 1.0) >= base
-    assert capacity(replace(one, max_running=one.max_running * looser), 1.0) >= base
+    assert capacity(one._replace(margin=0.15), 1.0) >= base
+    assert capacity(one._replace(max_running=one.max_running * looser), 1.0) >= base
 
 
 @LAW

@@ -363,4 +363,4 @@ def test_hardly_any_shape_would_sustain_more_with_another_step() -> None:
 
 def with_step(replica: Replica, factor: float) -> Replica:
     tokens = int(replica.engine.max_num_batched_tokens * factor)
-    return replace(replica, engine=replace(replica.engine, max_num_batched_tokens=tokens))
+    return replica._replace(engine=replace(replica.engine, max_num_batched_tokens=tokens))

@@ -91,7 +91,7 @@ def test_the_cache_bounds_what_runs_at_once() -> None:
 
 
 def test_prompts_never_take_more_of_the_steps_than_they_have_room_for() -> None:
-    narrow = replace(replica(NO_LIMITS, max_running=4000), engine=replace(ENGINE, max_num_batched_tokens=512))
+    narrow = replica(NO_LIMITS, max_running=4000)._replace(engine=replace(ENGINE, max_num_batched_tokens=512))
     found = size([narrow])[0].capacity
 
     assert found is not None
@@ -187,7 +187,7 @@ def test_what_takes_the_time_is_named_with_what_binds_it() -> None:
 
 
 def test_drafts_answer_sooner_when_few_run_and_buy_nothing_when_many_do() -> None:
-    plain, drafting = replica(), replace(replica(), drafting=Drafting(1))
+    plain, drafting = replica(), replica()._replace(drafting=Drafting(1))
 
     def token_s(one: Replica, running: float) -> float:
         return float(engines([one]).at(np.array([[running]])).per_token_s[0, 0])
