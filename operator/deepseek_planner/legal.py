@@ -5,7 +5,7 @@ None of it depends on a demand, so it is worked out once and kept: every deploym
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deepseek_planner.demand import AccuracyClass
 from deepseek_planner.engine import most_sequences, step_tokens
@@ -17,6 +17,8 @@ from deepseek_planner.precision import PrecisionChoice, PrecisionRefusal, choice
 from deepseek_planner.prediction.compiled import Compiled, Setting, compiled
 from deepseek_planner.shapes import shapes
 
+FEW_WEIGHTS = 0.25
+"""Part of an accelerator's memory: what deeper pipelines can free of it is an eighth at most."""
 MOST_KEPT = 4096
 """Answers that are kept of each kind; beyond it all are forgotten and made anew."""
 
@@ -123,8 +125,21 @@ def _legal(
             multi_node=multi_node,
         )
         refused += [(Rejection(prefix + item.shape.name, item.reason, item.message), item.shape) for item in illegal]
-        found += [_laid(model, accelerator, choice, shape, wiring) for shape in candidates]
+        worthwhile = (shape for shape in candidates if not _is_needlessly_deep(model, accelerator, shape))
+        found += [_laid(model, accelerator, choice, shape, wiring) for shape in worthwhile]
     return Legal(accelerator, permitted, tuple(found), tuple(refused))
+
+
+def _is_needlessly_deep(model: ModelSpec, accelerator: Accelerator, shape: Shape) -> bool:
+    """Whether half as many stages inside a node leave nearly as much room: twice the replicas of these do as much.
+
+    Per accelerator as many requests then run in steps that take as long; all that stages gain is room for the cache,
+    by at most half of what the weights take.
+    """
+    if shape.pipeline_parallel == 1 or shape.nodes_per_replica > 1:
+        return False
+    memory = memory_of(model, replace(shape, pipeline_parallel=shape.pipeline_parallel // 2), accelerator)
+    return memory.weights <= FEW_WEIGHTS * memory.usable
 
 
 def _laid(model: ModelSpec, accelerator: Accelerator, choice: PrecisionChoice, shape: Shape, wiring: Wiring) -> Laid:

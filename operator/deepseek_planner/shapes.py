@@ -5,7 +5,8 @@ talks seldom; data parallelism repeats the attention and spreads the experts. A 
 experts, widths and layers, and against the wires between the accelerators it spans.
 
 Two kinds are legal and not looked at, because a shape beside them is never worse: pipelines inside a node whose
-accelerators have NVLink, and whole experts per tensor rank where experts can be split as evenly as all else.
+accelerators have NVLink, and whole experts per tensor rank where experts can be split as evenly as all else. A third is
+left out by :mod:`legal`: pipelines of more stages than weights need.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from deepseek_planner import legal
 from deepseek_planner.asked import request
 from deepseek_planner.demand import classes
 from deepseek_planner.hardware import InterNode, IntraNode
@@ -126,3 +127,29 @@ def test_refusals_name_the_number_that_would_pass() -> None:
         looser = replace(asked, objectives=objectives(ttft_s=seconds, tpot_s=None, per_hour="1000"))
         ((now, _),) = found(looser, H200)
         assert item.name in {one.name for one in now}
+
+
+@pytest.mark.parametrize("accelerator", ["l4", "a10g", "l40s", "h100-pcie"])
+def test_pipelines_deeper_than_weights_need_would_hardly_sustain_more(
+    accelerator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wiring = Wiring(accelerator, 8, CATALOG.accelerator(accelerator).intra_node, InterNode.ETHERNET)
+    heavy = demand(input_tokens=lengths((8000, 4000.0, 0.9), (32_000, 20_000.0, 0.1)))
+    asked = [
+        deployment(model, demand=load, objectives=targets)
+        for model in (QWEN_7B, "deepseek-r1-distill-qwen-14b", "deepseek-r1-distill-llama-70b")
+        for load in (demand(), heavy)
+        for targets in (objectives(), objectives(ttft_s=None, tpot_s=None))
+    ]
+    looked_at = [{one.shape for one in found(each, wiring)[0][0]} for each in asked]
+    monkeypatch.setattr(legal, "FEW_WEIGHTS", 0.0)
+    monkeypatch.setattr(legal, "_LEGAL", {})
+    left_out = 0
+    for each, known in zip(asked, looked_at, strict=True):
+        capacity = {one.shape: one.capacity.rate_per_s for one in found(each, wiring)[0][0]}
+        assert known <= capacity.keys()
+        for shape in capacity.keys() - known:
+            left_out += 1
+            half = replace(shape, pipeline_parallel=shape.pipeline_parallel // 2)
+            assert capacity[shape] < 2.05 * capacity[half]
+    assert left_out > 5
