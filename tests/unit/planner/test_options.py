@@ -151,5 +151,5 @@ def test_pipelines_deeper_than_weights_need_would_hardly_sustain_more(
         for shape in capacity.keys() - known:
             left_out += 1
             half = replace(shape, pipeline_parallel=shape.pipeline_parallel // 2)
-            assert capacity[shape] < 2.05 * capacity[half]
+            assert capacity[shape] < 2.1 * capacity[half]
     assert left_out > 5
