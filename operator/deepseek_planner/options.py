@@ -113,8 +113,8 @@ class Option(NamedTuple):
         return self._replace(replica=replica, sized=sized, capacity=sized.capacity, loads=(), refusal=None)
 
 
-Gate = Callable[[Shape, str], Rejection | None]
-"""Whether a shape, with its name, is worth a closer look: asked after it fits and before its service is worked out."""
+Gate = Callable[[Request, Shape], Rejection | None]
+"""Whether a shape is worth a closer look: asked after it fits and before its service is worked out."""
 
 
 class Survey:
@@ -207,7 +207,7 @@ def _weighing(asked: Request, permitted: Legal, laid: Laid, gate: Gate) -> _Weig
         if known is None:
             known = permitted.too_large[key] = does_not_fit(asked, permitted, shape, memory)
         return known
-    if (refusal := gate(shape, asked.named(shape))) is not None:
+    if (refusal := gate(asked, shape)) is not None:
         return refusal
     question = EngineQuestion(
         model, shape, laid.accelerator, laid.choice, asked.declared, asked.longest_tokens, asked.deployment

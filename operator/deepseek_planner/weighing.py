@@ -319,7 +319,7 @@ def _gate(deployment: DeploymentInput, offerings: list[Offering]) -> Gate:
     fewest = max(1, deployment.constraints.min_replicas)
     known: dict[tuple[int, bool], MicroUsd | None] = {}
 
-    def affordable(shape: Shape, name: str) -> Rejection | None:
+    def affordable(asked: Request, shape: Shape) -> Rejection | None:
         key = count, is_spread = shape.accelerators, shape.nodes_per_replica > 1
         if key not in known:
             hosts = [item for item in offerings if is_spread or item.gpus_per_node >= count]
@@ -327,7 +327,7 @@ def _gate(deployment: DeploymentInput, offerings: list[Offering]) -> Gate:
         least = known[key]
         if least is None or fewest * least <= limit:
             return None
-        return over_budget(name, f"{fewest} x {shape.name}", MicroUsd(fewest * least), limit)
+        return over_budget(asked.named(shape), f"{fewest} x {shape.name}", MicroUsd(fewest * least), limit)
 
     return affordable
 

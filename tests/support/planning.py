@@ -110,7 +110,7 @@ def weighed(
     asked: Request, *places: Wiring, classes: tuple[RequestClass, ...] = ()
 ) -> list[tuple[list[Option], list[Rejection]]]:
     """Of each of the wirings the shapes that serve, whatever they cost, and why the others do not."""
-    gates = [(place, lambda _shape, _name: None) for place in places]
+    gates = [(place, lambda _asked, _shape: None) for place in places]
     survey = Survey(asked, gates, CATALOG, multi_node=False, classes=classes)
     (outcomes,) = weigh([survey])
     found = []

@@ -82,7 +82,11 @@ class _Products:
         total = self._once_s + self._per_token_s * tokens
         # One by one: arrays of all of them at once are larger than the processor's caches.
         for second, first, none in zip(*self._roots, strict=True):
-            total += np.sqrt((second * tokens + first) * tokens + none)
+            squared = second * tokens
+            squared += first
+            squared *= tokens
+            squared += none
+            total += np.sqrt(squared, out=squared)
         return total
 
 
