@@ -61,7 +61,8 @@ Random deployments with lengths, rates and targets of their own on random pools 
 the whole cluster were its own. The goal for the third row is ten seconds and a gap of one percent. *Processor* is the
 time of one thread, *clock* what passed while other processes ran on the machine, too. The gap is proven: no plan that
 serves as much costs so much less. Who is neither served *whole* nor *gets less* cannot be served by such a cluster
-within its own limits. Memory is the process's resident set: before planning, at its peak, and what planning once more adds for good.
+within its own limits. Memory is the process's resident set: before planning, at its peak, and what planning once more
+adds for good.
 
 | deployments | nodes | GPUs | processor | clock | alone | ratio | gap | whole | gets less | before | peak | adds |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|"""
