@@ -20,8 +20,8 @@ GRID = 12
 """Concurrencies looked at, from idle to the most that fit, before those around the highest that keeps the targets."""
 NEARER = ((-0.25, 0.0, 0.25), (-0.15, 0.0, 0.15), (-0.05, -0.005))
 """Then looked at, pass by pass: so far from where a straight line between the last that keeps the targets and the first
-that misses one meets the limit, in parts of their distance. It ends within one
-percent below, but where a latency bends as sharply as a step."""
+that misses one meets the limit, in parts of their distance. It ends within one percent below, but where a latency bends
+as sharply as a step."""
 TINY = 1e-12
 INSIDE = 0.005
 """Part of that distance at either end where nothing is looked at."""

@@ -212,8 +212,8 @@ class _Ledger:
                 self._explain(place, *self._bought(place, self._quotes(place)))
 
     def _beaten(self, places: Sequence[_Place]) -> set[int]:
-        """Those that another of as many accelerators and nodes on the same pools beats: as good, as sure, and with no
-        less capacity, so that it can stand in for them in every fleet that spreads requests evenly.
+        """Those that another of as many accelerators and nodes on the same pools beats: one that would come first among
+        equal dollars and carries no less, so that it can stand in for them in every fleet with even routing.
         """
         if self._world.market.policy.routing is not Routing.EVEN:
             return set()
