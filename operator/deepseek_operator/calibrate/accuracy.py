@@ -115,8 +115,11 @@ def page(results: dict[str, dict[str, list[Residual]]], *, source: str, as_of: d
         versions="; ".join(_versions(engine, by_way["fitted"]) for engine, by_way in results.items()),
     )
     lines = _wrap(introduction)
-    for engine, by_way in results.items():
+    together = {way: [row for by_way in results.values() for row in by_way.get(way, [])] for way in ("fitted", *WAYS)}
+    for engine, by_way in {"all": together, **results}.items():
         for way, rows in by_way.items():
+            if not rows:
+                continue
             found, goals = score(rows), GOALS.get(way, ("", "", ""))
             lines.append(
                 f"| {engine} | {way} | {found.tpot_percent:.1f} | {goals[0]} | {found.ttft_percent:.1f} | {goals[1]} "
