@@ -1,7 +1,7 @@
 """Smooth curves through points that rise where the points rise and turn nowhere else.
 
 Cubic Hermite pieces whose slopes are weighted harmonic means of those of the neighbouring secants (F. N. Fritsch and
-J. Butland, SIAM J. Sci. Stat. Comput. 5, 1984): through a dozen points of a latency over a rate they miss it by a tenth
+J. Butland, SIAM J. Sci. Stat. Comput. 5, 1984): through a dozen points of a latency over a rate they miss it by a fifth
 of what straight lines do.
 """
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from math import hypot, sqrt
+from math import sqrt
 from typing import Any
 
 COMMON = "common"
@@ -21,21 +21,16 @@ COMMON = "common"
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """``latency_s`` plus the soft maximum of computing at ``compute`` and moving at ``memory`` of the peaks."""
+    """``latency_s``, and the parts of the peaks at which it computes (``compute``) and moves (``memory``).
+
+    Matrix products overlap both, so that they take the soft maximum; experts and prefill attention take their sum.
+    """
 
     latency_s: float
     compute: float
     memory: float
     quantize: float = 0.0
     """Passes over the activations, at full bandwidth, that quantizing them takes."""
-
-    def soft_maximum(self, compute_s: float, memory_s: float) -> float:
-        """Work that overlaps: matrix products."""
-        return self.latency_s + hypot(compute_s / self.compute, memory_s / self.memory)
-
-    def total(self, compute_s: float, memory_s: float) -> float:
-        """Work in phases: experts and prefill attention."""
-        return self.latency_s + compute_s / self.compute + memory_s / self.memory
 
 
 @dataclass(frozen=True, slots=True)
