@@ -114,7 +114,7 @@ async def until(claim, what, timeout_s=30.0):
 @pytest.fixture
 async def stage(tmp_path):
     programs = find_programs()
-    if programs is None:
+    if programs is None:  # Debian packages, and PyPI has none
         pytest.skip(f"prometheus and prometheus-alertmanager are not installed: {INSTALL}")
     token_file = tmp_path / "token"
     token_file.write_text(TOKEN)

@@ -12,15 +12,6 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="session")
-def runtime_python() -> str:
-    """Interpreter with torch and vLLM."""
-    named = os.environ.get("DEEPSEEK_RUNTIME_PYTHON") or str(ROOT / ".venv-runtime/bin/python")
-    if not Path(named).is_file():
-        pytest.skip(f"no runtime environment at {named}: run `make setup`, or name one in DEEPSEEK_RUNTIME_PYTHON")
-    return named
-
-
-@pytest.fixture(scope="session")
 def engine_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "operator"), str(ROOT / "runtime")])}
 

@@ -23,15 +23,6 @@ ROOT = Path(__file__).resolve().parents[3]
 READY_WITHIN_S = 300  # 15 s on an idle machine
 
 
-@pytest.fixture(scope="session")
-def runtime_python() -> str:
-    """Interpreter with torch and vLLM."""
-    named = os.environ.get("DEEPSEEK_RUNTIME_PYTHON") or str(ROOT / ".venv-runtime/bin/python")
-    if not Path(named).is_file():
-        pytest.skip(f"no runtime environment at {named}: run `make setup`, or name one in DEEPSEEK_RUNTIME_PYTHON")
-    return named
-
-
 def command(python: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run ``deepseek-runtime`` to its end."""
     return subprocess.run(

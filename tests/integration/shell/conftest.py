@@ -37,6 +37,7 @@ def cluster(request):
     """The cluster that DEEPSEEK_TEST_KUBECONFIG names, with our CRDs; a bare API server has no controllers."""
     kubeconfig = os.environ.get("DEEPSEEK_TEST_KUBECONFIG")
     if not kubeconfig:
+        # No program can bring a cluster along as the API server above is: it needs root, containers and nodes.
         pytest.skip("set DEEPSEEK_TEST_KUBECONFIG to the kubeconfig of a cluster for tests")
     request.getfixturevalue("crds")
     return Cluster(kubeconfig)
@@ -81,6 +82,7 @@ def tunnel(cluster):
     """The operator's only way to the API server, for tests that cut it."""
     address = urlsplit(_server(cluster)["cluster"]["server"])
     if address.hostname != "127.0.0.1":
+        # A cut that is not one tells nothing: the operator must believe the tunnel to be its API server.
         pytest.skip("the API server's certificate is for another name than the tunnel's, 127.0.0.1")
     with Tunnel(address.hostname, address.port) as made:
         yield made
