@@ -106,6 +106,7 @@ def test_who_does_not_lead_asks_to_be_asked_later(operate, tmp_path):
 
 def test_the_probes_and_what_they_say(operate, tunnel):
     operator = operate()
+    until(lambda: operator.leads, what="it leads")  # ready is also who waits for the lease
     assert json.loads(operator.ask("/healthz")[1]) == {"ok": True, "leader": True, "problems": []}
     status, text = operator.ask("/metrics")
     assert status == 200
