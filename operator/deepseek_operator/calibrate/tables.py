@@ -34,6 +34,8 @@ FUSED_LINKS = ("b200_sxm", "b300_sxm", "gb200")
 kimik2.5_fp4_b200.sh @1cb92d21), instead of its own."""
 CACHES = {"": "bfloat16", ":fp8": "fp8"}
 """Suffix of attention curves by format of the cache."""
+MODULE = "mla_generation_module_perf"
+"""Tables of latent attention with its projections, for decodes."""
 EXPERT_KERNELS: dict[str, dict[str, tuple[str, ...]]] = {
     "trtllm": {"nvfp4": ("min_latency",), "bfloat16": ("cutlass",), "fp8": ("cutlass",)},
     "sglang": {
@@ -145,11 +147,15 @@ def _attention(base: Path, engine: str, facts: System) -> dict[str, list[float]]
         ("mla_decode", "mla", "generation_mla_perf", mining.latent_decode),
         ("mla_prefill", "mla", "context_mla_perf", mining.latent_prefill),
     ):
-        # vLLM's tables time whole MLA modules; TensorRT-LLM's time the attention alone. SGLang's prompts on Hopper are
-        # timed absorbed, 3.4 times the arithmetic that it does there.
+        # vLLM's tables time whole MLA modules; TensorRT-LLM's time the attention alone, and modules, too. Its modules
+        # take 40 to 60 us less per layer on Hopper and as long on B200; elsewhere launches from the host bind vLLM's.
+        # SGLang's prompts on Hopper are timed absorbed, 3.4 times the arithmetic that it does there.
         borrows = engine == "vllm" or (engine == "sglang" and key == "mla_prefill" and facts.generation == "hopper")
         source = "trtllm" if family == "mla" and borrows else engine
         if (table := _latest(base / family / source, name)) is not None:
+            if key == "mla_decode" and engine == "vllm" and facts.generation == "hopper":
+                own, other = (_latest(base / family / one, MODULE) for one in (engine, source))
+                table = mining.beside_modules(table, own, other) if own and other else table
             for suffix, cache in CACHES.items():
                 _put(rows, f"{key}{suffix}", fit, table, facts, cache)
     if (table := _latest(base / "linear_attention" / engine, "gdn_perf")) is not None:

@@ -263,6 +263,34 @@ def latent_prefill(table: Table, system: System, cache: str) -> Fitted:
     )
 
 
+def beside_modules(alone: Table, modules: Table, reference: Table) -> Table:
+    """Attention alone in an engine whose tables time whole modules (projections and attention) only: ``alone`` is
+    another engine's attention, and what ``modules`` take longer than that engine's own (``reference``) is added.
+
+    Rows are matched by heads, batch, prompt, context and format of the cache; the others are left out.
+    """
+    import numpy as np  # noqa: PLC0415
+
+    def keys(table: Table, *, counts_own: bool) -> list[tuple[Any, ...]]:
+        # A decode's own token belongs to the context of modules, and not to that of attention alone.
+        step = np.asarray(table["step"], dtype=int)
+        context = np.where(step > 0, step + (0 if counts_own else 1), 0)
+        names = ("num_heads", "batch_size", "isl", "kv_cache_dtype")
+        return list(zip(*(np.asarray(table[name]).tolist() for name in names), context.tolist(), strict=True))
+
+    def latencies(table: Table) -> dict[tuple[Any, ...], float]:
+        is_plain = np.asarray(table["gemm_type"]).astype(str) == "bfloat16"
+        rows = zip(keys(table, counts_own=True), np.asarray(table["latency"], dtype=float), is_plain, strict=True)
+        return {key: float(latency) for key, latency, chosen in rows if chosen}
+
+    slow, fast = latencies(modules), latencies(reference)
+    own = keys(alone, counts_own=False)
+    matched = np.array([key in slow and key in fast for key in own], dtype=bool)
+    more = np.array([slow[key] - fast[key] for key, is_known in zip(own, matched, strict=True) if is_known])
+    found = {name: np.asarray(values)[matched] for name, values in alone.items()}
+    return {**found, "latency": np.maximum(found["latency"].astype(float) + more, found["latency"].astype(float) / 2)}
+
+
 def linear(table: Table, system: System, phase: str) -> Fitted:
     """Gated delta rule: the convolution and the rule are measured apart and run after one another."""
     import numpy as np  # noqa: PLC0415

@@ -69,3 +69,23 @@ def test_kernels_that_an_engine_does_not_run_are_not_taken_from_its_tables():
     assert trtllm["gemm:fp4_static"].quantize == 0.0 < trtllm["gemm:fp4"].quantize
     # SGLang's prompts are not absorbed on Hopper, whatever its table times.
     assert sglang["mla_prefill"] == curve_set("h200_sxm", "trtllm")["mla_prefill"]
+
+
+def test_what_modules_take_more_is_added_to_the_attention_of_another_engine():
+    alone = grid(num_heads=[16], batch_size=[1, 4], isl=[1], step=[1023, 8191], kv_cache_dtype=["bfloat16", "fp8"])
+    alone["latency"] = np.arange(1.0, 9.0)
+    table = grid(
+        num_heads=[16],
+        batch_size=[1, 4],
+        isl=[1],
+        step=[1024],
+        kv_cache_dtype=["bfloat16", "fp8"],
+        gemm_type=["bfloat16", "fp8_block"],
+    )
+    is_plain = table["gemm_type"] == "bfloat16"
+    modules = {**table, "latency": np.where(is_plain, 100.0 + table["batch_size"], 7.0)}
+    reference = {**table, "latency": np.where(is_plain, 60.0, 9.0)}
+    found = mining.beside_modules(alone, modules, reference)
+    is_known = alone["step"] == 1023
+    assert found["step"].tolist() == [1023] * 4
+    assert found["latency"].tolist() == (alone["latency"] + 40.0 + alone["batch_size"])[is_known].tolist()
