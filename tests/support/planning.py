@@ -53,7 +53,7 @@ def demand(expected: float = 240, peak: float = 900, **changed: Any) -> Demand:
 def objectives(
     *,
     ttft_s: float | None = 1.0,
-    tpot_s: float | None = 0.05,
+    tpot_s: float | None = 0.06,
     accuracy: str = "Economy",
     per_hour: str = "100",
     per_million: str | None = None,

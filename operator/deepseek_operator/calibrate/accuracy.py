@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
-from math import ceil, log10
+from math import ceil, isfinite, log10
 from pathlib import Path
 from textwrap import wrap
 
+from deepseek_operator.calibrate import reports as report_files
 from deepseek_operator.calibrate import runs as files
 from deepseek_planner.prediction.corrections import groups
 from deepseek_planner.prediction.fitting import Problem
@@ -32,7 +35,7 @@ INTRODUCTION = """\
 
 Generated on {date} by
 
-    deepseek-operator calibrate check --runs runs.csv --source '{source}' --out docs/reference
+    deepseek-operator calibrate check --runs runs.csv --reports reports.csv --source '{source}' --out docs/reference
 
 from {runs} runs of {engines} on one node each; the numbers do not depend on the machine that works them out.
 Source of the runs: {source}. Their engine versions are {versions}. Nothing was measured by this project.
@@ -46,16 +49,17 @@ fits and not how well it predicts. The other rows are cross-validated: each run 
 - **model**: its model at all, on any accelerator.
 
 The form, the widths of the priors and what is inferred about the runs were chosen while looking at these folds, and
-about a hundred and sixty variants were compared on them, so the numbers are optimistic, those for a new accelerator
-most: vLLM's are one model on two accelerators.
+about a hundred and eighty variants were compared on them, so the numbers are optimistic, those for a new accelerator
+most: vLLM's are one model on two accelerators. What others report (below) is fitted to as well, but for what a row
+holds out; only runs of the first source are counted here.
 
 | engine | held out | TPOT | goal | TTFT | goal | throughput | goal | runs |
 |---|---|---|---|---|---|---|---|---|"""
 UNCOVERED = """\
-No run covers these, so nothing above says anything about them: T4, V100, L4, A10G, L40S and A100; several nodes; int8
-and int4 weights on accelerators that compute in them; how many drafts hold; the sparse attention of V3.2 and V4; dense
-models under SGLang with few requests at once; percentiles (the runs have one central value each, and do not say
-whether mean or median); requests that arrive at random instead of in a closed loop.
+No run covers these, so nothing above says anything about them: T4, V100, L4, A10G and L40S; several nodes; int8 and
+int4 weights on accelerators that compute in them; how many drafts hold; the sparse attention of V3.2 and V4;
+percentiles (the runs have one central value each, and do not say whether mean or median); requests that arrive at
+random instead of in a closed loop.
 
 What a run does not say is taken from the script that its publisher has for its model, engine and accelerator: format
 of the cache, tokens per step, how often requests are looked for, how long prompts are held back, whether attention is
@@ -70,31 +74,70 @@ these seconds was chosen with the runs known, which flatters SGLang's rows for a
 
 Where SGLang and TensorRT-LLM miss a goal, the runs hardly tell causes apart: each has a few models, most releases ran
 one model on one accelerator, and what is learned from one publisher's loads is asked of another's. TTFT has jumps that
-neither load nor lengths explain (Llama-3.1-8B under both with many requests at once). SGLang's fixed lengths are taken
-to stay in lock-step, which makes TTFT of a model that nobody has measured there too long."""
+neither load nor lengths explain (Llama-3.1-8B under both with many requests at once)."""
+REPORTED = """\
+## What others report
+
+{kept} more runs of other publishers say enough to be predicted: one replica on one node, lengths, how many requests at
+once, and a time per output token. `unseen`: predicted by a fit to the first source alone, which has none of these
+publishers, hardly any of these models and no A100. `fitted`: by what ships, which is fitted to them, too. TPOT and TTFT
+are mean errors in percent, bias is the median of predicted over measured, less one: below zero, the engine is slower
+than predicted. Publishers whose prompts may lie in a cache have no TTFT.
+
+{left} reported runs were left out: {reasons}.
+
+| publisher | engine | model | accelerator | weights | runs | TPOT unseen | bias | fitted | TTFT unseen | fitted |
+|---|---|---|---|---|---|---|---|---|---|---|"""
 
 
-def check(*, runs: Path, out: Path | None, source: str, as_of: date) -> Iterator[str]:
+Results = dict[str, dict[str, list[Residual]]]
+"""By engine and way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """How well runs of other publishers are predicted: by a fit that has not seen them, and by one that has."""
+
+    unseen: list[Residual]
+    fitted: list[Residual]
+    left_out: Counter[str]
+
+
+def check(*, runs: Path, reports: Path | None, out: Path | None, source: str, as_of: date) -> Iterator[str]:
     """Cross-validate every engine; writes the page and the plot when ``out`` is given; yields a summary.
 
     Raises ValueError when a run cannot be used.
     """
     found = files.read(runs, files.Models())
-    results: dict[str, dict[str, list[Residual]]] = {}
+    reported, left_out = report_files.read(reports, files.Models()) if reports is not None else ([], Counter[str]())
+    results, others = Results(), Reports([], [], left_out)
     for engine in sorted({run.engine for run in found}):
-        problem = Problem([run for run in found if run.engine == engine])
-        if not problem.runs:
+        problem = Problem([run for run in found + reported if run.engine == engine])
+        if not any(not run.publisher for run in problem.runs):
             continue
         everything = range(len(problem.runs))
-        by_way = {"fitted": residuals(problem, problem.fit(everything), everything, "fitted")}
-        by_way |= {way: cross_validate(problem, way) for way in WAYS}
+        fitted = residuals(problem, problem.fit(everything), everything, "fitted")
+        by_way = {"fitted": _of(fitted, reported=False)}
+        by_way |= {way: _of(cross_validate(problem, way), reported=False) for way in WAYS}
         results[engine] = {way: rows for way, rows in by_way.items() if rows}
         for way, rows in results[engine].items():
             yield f"{engine:8} {way:12} {_text(score(rows))}"
+        seen = [at for at in everything if not problem.runs[at].publisher]
+        unseen = [at for at in everything if problem.runs[at].publisher]
+        if unseen:
+            others.unseen.extend(residuals(problem, problem.fit(seen), unseen, "unseen"))
+            others.fitted.extend(_of(fitted, reported=True))
+    if others.unseen:
+        yield f"{'reports':8} {'unseen':12} {_text(score(others.unseen))}"
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         (out / "prediction-accuracy.svg").write_text(plot(results), encoding="utf-8")
-        (out / "prediction-accuracy.md").write_text(page(results, source=source, as_of=as_of), encoding="utf-8")
+        text = page(results, others, source=source, as_of=as_of)
+        (out / "prediction-accuracy.md").write_text(text, encoding="utf-8")
+
+
+def _of(rows: Sequence[Residual], *, reported: bool) -> list[Residual]:
+    return [row for row in rows if bool(row.run.publisher) is reported]
 
 
 def _text(found: Score) -> str:
@@ -104,7 +147,7 @@ def _text(found: Score) -> str:
     )
 
 
-def page(results: dict[str, dict[str, list[Residual]]], *, source: str, as_of: date) -> str:
+def page(results: Results, others: Reports, *, source: str, as_of: date) -> str:
     """The page in Markdown."""
     everything = [row.run for by_way in results.values() for row in by_way["fitted"]]
     introduction = INTRODUCTION.format(
@@ -128,6 +171,7 @@ def page(results: dict[str, dict[str, list[Residual]]], *, source: str, as_of: d
     lines += ["", "![Predicted against measured](prediction-accuracy.svg)", "", "## Where it is bad", ""]
     for engine, by_way in results.items():
         lines += wrap(f"- {_words(engine, by_way)}", WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    lines += _reported(others)
     lines += [
         "",
         *_wrap(UNCOVERED),
@@ -142,6 +186,32 @@ def page(results: dict[str, dict[str, list[Residual]]], *, source: str, as_of: d
         for way, rows in by_way.items():
             lines += list(_bad(engine, way, rows))
     return "\n".join(lines) + "\n"
+
+
+def _reported(others: Reports) -> Iterator[str]:
+    """The section about other publishers; nothing where there are no reports."""
+    if not others.unseen:
+        return
+    reasons = "; ".join(f"{reason} ({count})" for reason, count in others.left_out.most_common())
+    kept, left = len(others.unseen), others.left_out.total()
+    yield ""
+    yield from _wrap(REPORTED.format(kept=kept, left=left, reasons=reasons))
+    groups_of: dict[tuple[str, ...], tuple[list[Residual], list[Residual]]] = {}
+    for rows, at in ((others.unseen, 0), (others.fitted, 1)):
+        for row in rows:
+            run = row.run
+            key = (run.publisher, run.engine, run.model, groups(run)["system"], run.precision)
+            groups_of.setdefault(key, ([], []))[at].append(row)
+    for group, (unseen, fitted) in sorted(groups_of.items()):
+        before, after = score(unseen), score(fitted)
+        bias = 100.0 * sorted(row.tpot for row in unseen)[len(unseen) // 2]
+        numbers = [_percent(before.tpot_percent), f"{bias:+.0f}", _percent(after.tpot_percent)]
+        numbers += [_percent(before.ttft_percent), _percent(after.ttft_percent)]
+        yield f"| {' | '.join([*group, str(len(unseen)), *numbers])} |"
+
+
+def _percent(amount: float) -> str:
+    return f"{amount:.1f}" if isfinite(amount) else ""
 
 
 def _versions(engine: str, rows: Sequence[Residual]) -> str:
@@ -210,7 +280,7 @@ def _bad(engine: str, way: str, rows: Sequence[Residual]) -> Iterator[str]:
         )
 
 
-def plot(results: dict[str, dict[str, list[Residual]]]) -> str:
+def plot(results: Results) -> str:
     """Predicted against measured, TPOT above and TTFT below, one panel per way; logarithmic milliseconds."""
     width = LEFT + len(WAYS) * (SIDE + GAP) - GAP + 16
     height = TOP + 2 * (SIDE + GAP) + 6
@@ -233,7 +303,7 @@ def plot(results: dict[str, dict[str, list[Residual]]]) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _panel(results: dict[str, dict[str, list[Residual]]], quantity: str, column: int) -> Iterator[str]:
+def _panel(results: Results, quantity: str, column: int) -> Iterator[str]:
     way, row = WAYS[column], QUANTITIES.index(quantity)
     low, high = DECADES[quantity]
     left, top = LEFT + column * (SIDE + GAP), TOP + row * (SIDE + GAP)

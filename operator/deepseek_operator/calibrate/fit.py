@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from deepseek_operator.calibrate import reports as report_files
 from deepseek_operator.calibrate import runs as files
 from deepseek_operator.calibrate import tables as table_files
 from deepseek_planner.prediction.corrections import FORMAT, Corrections, Group, by_group
@@ -15,13 +16,17 @@ from deepseek_planner.prediction.fitting import Problem, evidence
 from deepseek_planner.prediction.terms import CurveLookup
 
 
-def fit(*, runs: Path, tables: Path | None, out: Path, source: str) -> Iterator[str]:
+def fit(*, runs: Path, reports: Path | None, tables: Path | None, out: Path, source: str) -> Iterator[str]:
     """Write ``curves.json`` (when tables are given) and ``corrections.json`` into ``out``; yields what was done.
 
     Raises ValueError when a run or the tables cannot be used.
     """
     lookup: CurveLookup = curve_set
     found = files.read(runs, files.Models())
+    if reports is not None:
+        reported, left_out = report_files.read(reports, files.Models())
+        found += reported
+        yield f"reports: {len(reported)} of {len(reported) + left_out.total()} runs can be fitted to"
     out.mkdir(parents=True, exist_ok=True)
     if tables is not None:
         document = table_files.mine(tables)

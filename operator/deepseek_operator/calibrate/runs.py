@@ -58,14 +58,25 @@ class Models:
         return "" if model in self._given or is_confirmed(model) else f"the shapes of {model} are not confirmed"
 
 
-def rows(stream: TextIO, name: str, needed: Sequence[str] = NEEDED) -> tuple[list[str], list[dict[str, str]]]:
+class Row(dict[str, str]):
+    """A row of a CSV file by its columns, and the number of its last line."""
+
+    def __init__(self, cells: Mapping[str, str], *, line: int) -> None:
+        super().__init__(cells)
+        self.line = line
+
+
+def rows(stream: TextIO, name: str, needed: Sequence[str] = NEEDED) -> tuple[list[str], list[Row]]:
     """Columns and rows.
 
     Raises ValueError when a needed column is missing or the text is no CSV.
     """
     reader = csv.DictReader(stream, restkey=SURPLUS)
     try:
-        columns, found = list(reader.fieldnames or ()), list(reader)
+        # Some programs begin a file with a byte-order mark, and some put spaces after the commas.
+        columns = [column.lstrip("\ufeff").strip() for column in reader.fieldnames or ()]
+        reader.fieldnames = columns
+        found = [Row(row, line=reader.line_num) for row in reader]
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{name} is no CSV text in UTF-8: {error}") from None
     missing = [column for column in needed if column not in columns]
@@ -97,11 +108,11 @@ def read(path: Path, models: Models) -> list[runs.Run]:
     with path.open(encoding="utf-8", newline="") as stream:
         _, found = rows(stream, str(path), NEEDED_TO_FIT)
     result, problems = [], []
-    for number, row in enumerate(found, start=2):
+    for row in found:
         try:
             result.append(parse(row, models))
         except ValueError as error:
-            problems.append(f"{path}:{number}: {error}")
+            problems.append(f"{path}:{row.line}: {error}")
     if problems:
         raise ValueError("\n".join(problems))
     if not any(run.is_measured for run in result):

@@ -44,8 +44,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 Predict every run of a CSV file. Nothing is run: no cluster and no GPU is needed.
 
 needed columns:   model, system, isl, osl (tokens in and out)
-optional columns: backend (vllm), measured_engine_version, precision (the 16-bit one), concurrency, tp, attn_dp,
-                  moe_ep, gpus (tp x attn_dp), length_spread, cached_share
+optional columns: backend (vllm), measured_engine_version (vLLM: the planned one), precision (the 16-bit one),
+                  concurrency, tp, attn_dp, moe_ep, gpus (tp x attn_dp), length_spread (0.2; 0: all alike),
+                  cached_share, requests_per_slot (10; 1: all at once), id
+An id is that of a published run: what its publisher's scripts set beside the columns is then taken from it.
 All columns are kept, and added: {", ".join(COLUMNS[:3])} (central, per accelerator),
 {", ".join(COLUMNS[3:])}.""",
         epilog=EXAMPLES,
@@ -75,9 +77,9 @@ def run(args: argparse.Namespace) -> int:
                 columns, found = runs.rows(stream, str(args.runs))
         columns += [column for column in COLUMNS if column not in columns]
         problems: dict[str, list[int]] = {}
-        for number, row in enumerate(found, start=2):
+        for row in found:
             if reason := _predict(row, models):
-                problems.setdefault(reason, []).append(number)
+                problems.setdefault(reason, []).append(row.line)
         if str(args.out) == "-":
             _write(sys.stdout, columns, found)
         else:

@@ -23,13 +23,12 @@ from deepseek_planner.prediction.facts import (
     system_of,
 )
 from deepseek_planner.prediction.operations import StepModel
-from deepseek_planner.prediction.runs import Run
+from deepseek_planner.prediction.runs import CURRENT_VLLM, Run
 from deepseek_planner.prediction.stack import Rows, Stack
 from deepseek_planner.prediction.systems import System, system
 from deepseek_planner.prediction.terms import curves_engine
 
 ENGINE = "vllm"
-ENGINE_VERSION = "0.32"
 """The runtime's pinned minor version: curves and corrections are picked for it."""
 TYPICAL_SPREAD = 0.2
 """Requests differ in length: corrections of runs with random lengths apply."""
@@ -78,7 +77,7 @@ def _run(architecture: Architecture, name: str, facts: System, shape: Shape) -> 
         architecture=architecture,
         system=facts.name,
         engine=ENGINE,
-        version=ENGINE_VERSION,
+        version=CURRENT_VLLM,
         precision="bf16" if shape.precision == "fp16" else str(shape.precision),
         sharding=sharding_of(shape),
         load=Load(concurrency=1.0, input_tokens=1.0, output_tokens=1.0, spread=TYPICAL_SPREAD),

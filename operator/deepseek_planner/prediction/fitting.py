@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import log
+from math import isfinite, log
 from typing import TYPE_CHECKING, Any
 
 from deepseek_planner.prediction.corrections import Corrections, Group, groups
@@ -104,6 +104,8 @@ def default_priors(engine: str) -> dict[str, Prior]:
     if engine != "vllm":
         found |= {name: replace(found[name], levels=levels) for name, levels in _BY_EDITION.items()}
     if engine == "sglang":
+        # Its steps with prompts are launched kernel by kernel, and experts have many: dense models tell little of them.
+        found["step.mixed"] = replace(found["step.mixed"], levels={**_OVERHEAD, "sparse": 0.5, "model": 0.3})
         found["cold_start"] = Prior(log(5.0), 0.5, {})
         found["cold_stall"] = Prior(log(1.0), 1.0, {})
     return found
@@ -263,11 +265,12 @@ def evidence(problem: Problem, fitted: Corrections, chosen: Sequence[int]) -> di
             run = problem.runs[at]
             known = tuple(f"{level}={value}" for level, value in problem.keys[at].items())
             tpot.append(abs(fitted.seconds(problem.terms[at].tpot, known) * 1e3 / run.tpot_ms - 1.0))
-            ttft.append(abs(fitted.seconds(problem.terms[at].ttft, known) * 1e3 / run.ttft_ms - 1.0))
+            if isfinite(run.ttft_ms):
+                ttft.append(abs(fitted.seconds(problem.terms[at].ttft, known) * 1e3 / run.ttft_ms - 1.0))
         found[cell] = Group(
             points=len(members),
             tpot_error_percent=round(100.0 * sum(tpot) / len(tpot), 1),
-            ttft_error_percent=round(100.0 * sorted(ttft)[len(ttft) // 2], 1),
+            ttft_error_percent=round(100.0 * sorted(ttft)[len(ttft) // 2], 1) if ttft else None,
             versions=tuple(sorted({problem.runs[at].version or "unknown" for at in members})),
         )
     return found

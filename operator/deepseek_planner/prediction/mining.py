@@ -263,7 +263,7 @@ def latent_prefill(table: Table, system: System, cache: str) -> Fitted:
     )
 
 
-def beside_modules(alone: Table, modules: Table, reference: Table) -> Table:
+def beside_modules(alone: Table, modules: Table, reference: Table) -> dict[str, Any]:
     """Attention alone in an engine whose tables time whole modules (projections and attention) only: ``alone`` is
     another engine's attention, and what ``modules`` take longer than that engine's own (``reference``) is added.
 

@@ -57,9 +57,10 @@ ELEMENTWISE_EFFICIENCY = 0.6
 EAGER_LINK_EFFICIENCY = 0.6
 EAGER_LINK_LATENCY_S = 18e-6
 """Where no collective was measured (PCIe, other numbers of ranks): assumed, no run checks it."""
-HOST_STAGED_LATENCY_S = 120e-6
-"""Of an all-reduce through host memory: Qwen2-7B on two A100 without peer access decodes a token in 13.0 ms, on one
-in 13.5 ms (dennislee22/vLLM-benchmarking @b474d1e, vLLM 0.10)."""
+HOST_STAGED_LATENCY_S = 45e-6
+"""Of an all-reduce through host memory: Qwen2-7B and Qwen2.5-32B on two A100 without peer access decode a single
+request's token in 8.8 and 29.2 ms, of which 56 and 128 reductions take what weights and overheads leave
+(dennislee22/vLLM-benchmarking @b474d1e, vLLM 0.10)."""
 WEIGHT_ONLY_COMPUTE = 0.85
 """Share of the 16-bit peak that is left when weights are expanded on the fly (4-bit and 8-bit weight-only): assumed,
 no run checks it."""

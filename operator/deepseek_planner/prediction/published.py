@@ -12,6 +12,10 @@ from typing import NamedTuple
 
 from deepseek_planner.prediction.architecture import Architecture, Latent, Linear
 
+MANY_SEQUENCES, FEW_SEQUENCES = 1024.0, 256.0
+"""vLLM's default of sequences at once: the former from 70 GiB on, but not on A100 (engine/arg_utils.py of 0.32, read
+2026-11-22).
+"""
 CACHE_8_BITS = 1.0
 CACHE_16_BITS = 2.0
 POLLED_FROM = 16.0
@@ -64,7 +68,7 @@ class Harness(NamedTuple):
     """Steps that a prompt is held back for company."""
     cache_bytes: float | None = None
     """Per element of the KV cache; None: what the precision implies."""
-    max_sequences: float = 1024.0
+    max_sequences: float = MANY_SEQUENCES
     drafted: float = 0.0
     """Tokens that next-token layers draft per step and request."""
     is_block: bool = False
@@ -90,6 +94,8 @@ class Asked(NamedTuple):
     output_tokens: float
     concurrency: float
     is_inferencex: bool
+    is_published: bool
+    """Whether the row names a run: what else goes for runs of its publisher holds for it."""
 
     @property
     def release(self) -> tuple[int, ...]:
@@ -198,16 +204,19 @@ def held_steps(asked: Asked, data: float) -> float:
 def max_sequences(asked: Asked) -> float:
     """Sequences that run at once.
 
-    Inferred from the runs: in TensorRT-LLM's of Llama-3.1-8B that are not InferenceX's, TTFT exceeds that of the
-    others by the time of one whole answer over the concurrency, so one request of each round waits for a slot.
+    vLLM: its default, which is small on accelerators before Hopper. TensorRT-LLM, inferred from the runs of
+    Llama-3.1-8B that are not InferenceX's: TTFT exceeds that of the others by the time of one whole answer over the
+    concurrency, so one request of each round waits for a slot.
     """
-    is_short = asked.engine == "trtllm" and not asked.is_inferencex and asked.architecture.hidden == 4096
-    return max(asked.concurrency - 1.0, 1.0) if is_short else 1024.0
+    if asked.engine == "vllm" and not asked.is_inferencex:
+        return MANY_SEQUENCES if asked.generation in {"hopper", "blackwell"} else FEW_SEQUENCES
+    is_short = asked.engine == "trtllm" and not asked.is_inferencex and asked.architecture.family == "llama"
+    return max(asked.concurrency - 1.0, 1.0) if is_short and asked.architecture.hidden == 4096 else MANY_SEQUENCES
 
 
 def drafted(asked: Asked, data: float) -> float:
     """Tokens drafted per step, where only a script with drafts has the run's image and sharding."""
-    if not asked.is_inferencex:
+    if not (asked.is_inferencex and asked.is_published):
         return 0.0
     if asked.engine == "trtllm" and asked.is_latent and _is_drafted_trtllm(asked, data):
         return DRAFTED_BY_DATA_PARALLEL if data > 1.0 else DRAFTED
@@ -248,7 +257,7 @@ def is_cold(asked: Asked) -> bool:
     requests there are; where they fit, it waits as later versions do.
     """
     first = asked.concurrency * asked.input_tokens
-    is_early = asked.engine == "sglang" and not asked.version and asked.precision == "fp4"
+    is_early = asked.engine == "sglang" and not asked.version and asked.precision == "fp4" and asked.is_published
     return is_early and asked.is_latent and first > token_budget(asked)
 
 
@@ -265,7 +274,7 @@ def data_parallel(asked: Asked, stated: float, expert_parallel: float) -> float:
     Where the scripts set it: above a concurrency (`If CONC > 64, then DP_ATTN=true`, above 32 with 8192 tokens in;
     nvidia-master.yaml @1cb92d21 for H200, dsr1_fp4_b200_trt_slurm.sh @d22bf9ca for B200, from 256 on).
     """
-    if asked.engine != "trtllm" or not asked.is_latent or stated > 1.0:
+    if asked.engine != "trtllm" or not asked.is_latent or stated > 1.0 or not asked.is_published:
         return max(stated, 1.0) if isfinite(stated) else 1.0
     if not isfinite(stated) and expert_parallel >= asked.ranks > 1.0:
         return asked.ranks

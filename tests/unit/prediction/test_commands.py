@@ -41,14 +41,36 @@ def test_columns_are_kept_and_added(tmp_path):
     assert float(row["tok_s_gpu"]) == pytest.approx(
         32 * 1024 / (float(row["ttft_ms"]) + float(row["tpot_ms"]) * 1023) * 1e3 / 8, rel=1e-3
     )
-    assert row["confidence"] == "OtherModel"
-    assert row["group"] == "vllm/hopper"
+    # One run of it on this accelerator was reported: too few to be calibrated.
+    assert row["confidence"] == "SameModelOtherAccelerator"
+    assert row["group"] == "vllm/deepseek-ai/DeepSeek-V3/h200_sxm/fp8"
 
 
 def test_empty_cells_take_defaults(tmp_path):
     code, (row,) = predict(tmp_path, "b,Qwen/Qwen3-32B,gb200,trtllm,,,2000,500,8,2,0,0,0,0")
     assert code == 0
     assert float(row["tok_s_gpu"]) > 0
+
+
+def test_what_other_programs_write_is_read(tmp_path):
+    source, out = tmp_path / "runs.csv", tmp_path / "out.csv"
+    spaced = HEAD.replace(",model,", ", model ,")
+    source.write_text(f"\ufeff{spaced}\r\n{GOOD}\r\n", encoding="utf-8")
+    assert command("predict", "--runs", str(source), "--out", str(out)) == 0
+    _, (row,) = predict(tmp_path, GOOD)
+    with out.open(encoding="utf-8", newline="") as stream:
+        assert next(csv.DictReader(stream))["tpot_ms"] == row["tpot_ms"]
+
+
+@pytest.mark.parametrize(
+    ("known", "same"),
+    [(",vllm,", ",,"), (",trtllm,", ",TensorRT-LLM,"), (",fp4,", ",nvfp4,"), (",bf16,", ",bfloat16,")],
+)
+def test_other_names_mean_the_same(tmp_path, known, same):
+    row = GOOD.replace(",vllm," if "llm" in known else ",fp8,", known)
+    (one,), (other,) = (predict(tmp_path, text)[1] for text in (row, row.replace(known, same)))
+    assert one["tpot_ms"] == other["tpot_ms"]
+    assert one["group"] == other["group"]
 
 
 def test_a_bad_row_is_named_and_the_others_are_predicted(tmp_path, capsys):
@@ -58,6 +80,19 @@ def test_a_bad_row_is_named_and_the_others_are_predicted(tmp_path, capsys):
     errors = capsys.readouterr().err
     assert "row 2: system 'abacus' is not known" in errors
     assert "row 4: isl must be" in errors
+
+
+def test_lines_are_counted_as_an_editor_does(tmp_path, capsys):
+    code, _ = predict(tmp_path, GOOD, "", GOOD.replace("h200_sxm", "abacus"))
+    assert code == 2
+    assert "row 4: system 'abacus'" in capsys.readouterr().err
+
+
+def test_pipelines_are_refused_and_not_ignored(tmp_path, capsys):
+    source = tmp_path / "runs.csv"
+    source.write_text(f"{HEAD},pp\n{GOOD},2\n", encoding="utf-8")
+    assert command("predict", "--runs", str(source)) == 2
+    assert "pp '2' must be 1" in capsys.readouterr().err
 
 
 def test_every_problem_of_a_row_is_named_at_once(tmp_path, capsys):
@@ -227,6 +262,35 @@ def test_check_writes_a_page_with_a_plot(tmp_path):
     assert command("calibrate", "check", "--runs", str(source), "--out", str(out), *known) == 0
     assert (out / "prediction-accuracy.md").read_text(encoding="utf-8") == page
     assert (out / "prediction-accuracy.svg").read_text(encoding="utf-8") == picture
+
+
+REPORTS = """\
+id,model,engine,engine_version,gpu,gpus_total,precision,tp,dp,ep,isl,osl,concurrency_or_rate,metric,value,source,note
+P1,Qwen3-32B,vLLM,0.11.0,A100-80GB,1,bf16,1,,,1000,500,8,tpot_mean,40,someone/runs@1,
+P1,Qwen3-32B,vLLM,0.11.0,A100-80GB,1,bf16,1,,,1000,500,8,ttft_mean,300,someone/runs@1,
+P2,Qwen3-32B,vLLM,0.11.0,A100-80GB,1,bf16,1,,,1000,500,many,tpot_mean,40,someone/runs@1,
+"""
+
+
+def test_reports_are_fitted_to_and_checked(tmp_path):
+    source, reported, out = tmp_path / "runs.csv", tmp_path / "reports.csv", tmp_path / "out"
+    rows = [HEAD + ",measured_ttft_ms,measured_tpot_ms"]
+    for concurrency in range(4, 34):
+        rows.append(f"x,Qwen/Qwen3-32B,h100_sxm,vllm,0.19.0,bf16,1024,1024,{concurrency},1,1,1,1,1,200,30")
+    source.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    reported.write_text(REPORTS, encoding="utf-8")
+    for action in ("fit", "check"):
+        files = ("--runs", str(source), "--reports", str(reported), "--out", str(out))
+        assert command("calibrate", action, *files) == 0
+    found = read(json.loads((out / "corrections.json").read_text(encoding="utf-8")))["vllm"]
+    assert found.evidence["Qwen/Qwen3-32B/a100_sxm/bf16"].points == 1
+    page = (out / "prediction-accuracy.md").read_text(encoding="utf-8")
+    assert "1 more runs of other publishers" in " ".join(page.split())
+    assert "1 reported runs were left out: lengths, or how many requests there are at once, are not said (1)" in page
+    assert "| someone/runs | vllm | Qwen/Qwen3-32B | a100_sxm | bf16 | 1 |" in page
+    # They are no part of what is aimed at.
+    assert "| vllm | fitted |" in page
+    assert "| 30 |" in next(line for line in page.splitlines() if line.startswith("| vllm | fitted |"))
 
 
 def test_unreadable_input_is_said(tmp_path, capsys):

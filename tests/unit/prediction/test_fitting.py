@@ -82,7 +82,7 @@ def test_evidence_sets_the_confidence():
     measured = problem.runs[0]
     cases = {
         Confidence.CALIBRATED: measured,
-        Confidence.SAME_MODEL_OTHER_ACCELERATOR: replace(measured, system="b200_sxm"),
+        Confidence.SAME_MODEL_OTHER_ACCELERATOR: replace(measured, system="h200_sxm"),
         Confidence.OTHER_MODEL: runs("Qwen/Qwen3-32B")[0],
         Confidence.ROOFLINE_ONLY: runs("Qwen/Qwen3-32B", "a100_sxm")[0],
         Confidence.UNVERIFIED: runs("Qwen/Qwen3-32B", "v100")[0],
@@ -92,6 +92,34 @@ def test_evidence_sets_the_confidence():
     margins = [found[confidence].margin_percent for confidence in cases]
     assert margins == sorted(margins)
     assert known["vllm"].evidence["meta-llama/Llama-3.1-70B/h100_sxm/fp8"].points == len(problem.runs)
+
+
+def test_few_runs_are_not_called_calibrated():
+    problem = Problem(runs()[:3])
+    fitted = problem.fit(range(3))
+    known = {"vllm": replace(fitted, engine="vllm", evidence=evidence(problem, fitted, range(3)))}
+    assert predict(problem.runs[0], known).confidence is Confidence.SAME_MODEL_OTHER_ACCELERATOR
+
+
+@pytest.mark.parametrize(("system", "expected"), [("t4", Confidence.UNVERIFIED), ("l4", Confidence.ROOFLINE_ONLY)])
+def test_a_known_model_says_nothing_of_an_accelerator_unlike_all_that_were_measured(system, expected):
+    problem = Problem(runs("meta-llama/Llama-3.1-8B"))
+    everything = range(len(problem.runs))
+    fitted = problem.fit(everything)
+    known = {"vllm": replace(fitted, engine="vllm", evidence=evidence(problem, fitted, everything))}
+    assert predict(replace(problem.runs[0], system=system), known).confidence is expected
+
+
+def test_a_run_without_a_first_token_is_fitted_by_its_others():
+    known = runs()
+    silent = [replace(run, ttft_ms=float("nan")) for run in known]
+    problem = Problem(silent)
+    assert len(problem.runs) == len(known)
+    assert not any(problem.has_ttft)
+    fitted = problem.fit(range(len(silent)))
+    at = problem.runs[0]
+    assert fitted.seconds(problem.terms[0].tpot, keys(at)) * 1e3 == pytest.approx(at.tpot_ms, rel=0.02)
+    assert evidence(problem, fitted, [0])["meta-llama/Llama-3.1-70B/h100_sxm/fp8"].ttft_error_percent is None
 
 
 def test_folds_keep_what_they_hold_out_apart():

@@ -89,3 +89,9 @@ def test_what_modules_take_more_is_added_to_the_attention_of_another_engine():
     is_known = alone["step"] == 1023
     assert found["step"].tolist() == [1023] * 4
     assert found["latency"].tolist() == (alone["latency"] + 40.0 + alone["batch_size"])[is_known].tolist()
+
+
+def test_latent_attention_of_vllm_on_hopper_takes_what_its_modules_take():
+    own, other = (curve_set("h200_sxm", engine)["mla_decode"].latency_s for engine in ("vllm", "trtllm"))
+    assert 40e-6 < own - other < 60e-6
+    assert curve_set("b200_sxm", "vllm")["mla_decode"] == curve_set("b200_sxm", "trtllm")["mla_decode"]

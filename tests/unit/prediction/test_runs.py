@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import pytest
 
+from deepseek_planner.prediction.corrections import groups
 from deepseek_planner.prediction.known import known_architecture
 from deepseek_planner.prediction.operations import Sharding
-from deepseek_planner.prediction.runs import is_inferencex, parse, scheduler
+from deepseek_planner.prediction.runs import CURRENT_VLLM, is_inferencex, parse, scheduler
 from deepseek_planner.prediction.terms import terms
 
 MODEL = "deepseek-ai/DeepSeek-V3"
 
 
-ROW = {"model": MODEL, "system": "b200_sxm", "isl": "1024", "osl": "8192", "tp": "8.0", "concurrency": "16"}
+ROW = {
+    "id": "some_run",
+    "model": MODEL,
+    "system": "b200_sxm",
+    "isl": "1024",
+    "osl": "8192",
+    "tp": "8.0",
+    "concurrency": "16",
+}
 
 
 def run(**cells):
@@ -36,6 +45,36 @@ def test_harness_by_identifier(identifier, expected):
 
 def test_harness_by_lengths():
     assert not is_inferencex("", 4000, 1000)
+
+
+def test_who_names_no_published_run_gets_no_publishers_settings():
+    quirks = {"backend": "sglang", "precision": "fp4", "isl": "1024", "osl": "1024", "concurrency": "32"}
+    assert run(**quirks).harness.is_cold
+    assert not run(**quirks, id="").harness.is_cold
+    drafting = {"backend": "trtllm", "precision": "fp4", "measured_engine_version": "1.2.0rc6.post3"}
+    assert run(**drafting).harness.drafted
+    assert not run(**drafting, id="").harness.drafted
+    spread = {"backend": "trtllm", "concurrency": "256", "isl": "1024", "osl": "1024", "attn_dp": "1"}
+    assert run(**spread).sharding.data == 8
+    assert run(**spread, id="").sharding.data == 1
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "trtllm"])
+def test_no_length_is_special_to_who_names_no_published_run(engine):
+    around = [run(id="", backend=engine, isl=isl, osl="1024") for isl in ("1023", "1024", "1025")]
+    assert len({(one.load.spread, one.harness) for one in around if engine != "trtllm"}) <= 1
+    assert len({one.load.spread for one in around}) == 1
+
+
+def test_a_release_that_is_not_said_is_the_planned_one():
+    assert run(id="", backend="").version == CURRENT_VLLM
+    assert run(backend="").version == ""
+    assert run(id="", backend="sglang").version == ""
+
+
+def test_equal_lengths_do_not_stay_in_step_under_sglang():
+    assert 0 < run(backend="sglang", isl="2000").load.spread < 0.1
+    assert groups(run(backend="sglang", isl="2000"))["harness"] == "fixed"
 
 
 def test_lengths_of_the_harness_are_spread():
