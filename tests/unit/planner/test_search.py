@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from deepseek_planner.demand import Measured
+from deepseek_planner.demand import AccuracyClass, Measured
 from deepseek_planner.digest import canonical_json
 from deepseek_planner.explain import summary
 from deepseek_planner.hardware import CapacityType, InterNode
@@ -41,6 +41,14 @@ def test_the_cheapest_pool_that_serves_is_chosen_and_the_others_are_alternatives
     assert result.usd_per_hour == sum(item.usd_per_hour for item in result.placements)
     assert [item.capacity_type for item in result.alternatives] == [ON_DEMAND]
     assert result.alternatives[0].usd_per_hour > result.usd_per_hour
+
+
+def test_for_the_same_dollars_a_measured_loss_in_quality_comes_before_an_unmeasured_one() -> None:
+    asked = deployment(objectives=objectives(ttft_s=2.0, tpot_s=0.06, per_hour="150"), demand=demand(120, 300))
+    asked = replace(asked, objectives=replace(asked.objectives, accuracy_class=AccuracyClass.ECONOMY))
+    result = planned(asked, H200_SPOT)
+
+    assert {item.shape.precision for item in result.placements} == {"int4"}
 
 
 def test_dollars_per_token_are_fleet_dollars_over_expected_tokens() -> None:
