@@ -320,6 +320,7 @@ def _too_risky(fleet: Fleet, reached: float, asked: float) -> Rejection:
         asked,
         "%",
         usd_per_hour=fleet.usd_per_hour,
+        replicas=fleet.replicas,
     )
 
 
@@ -405,6 +406,7 @@ def _missing(
         room,
         "replicas",
         usd_per_hour=MicroUsd(needed * price),
+        replicas=needed,
     )
 
 
@@ -413,7 +415,7 @@ def _within_budget(asked: Request, fleet: Fleet) -> Fleet | Rejection:
     name, replicas = fleet.option.shape.name, fleet.replicas
     if fleet.usd_per_hour > objectives.max_usd_per_hour:
         what = f"{replicas} x {name} {fleet.capacity_type}"
-        return over_budget(name, what, fleet.usd_per_hour, objectives.max_usd_per_hour)
+        return over_budget(name, what, fleet.usd_per_hour, objectives.max_usd_per_hour, replicas=replicas)
     most = objectives.max_usd_per_million_tokens
     if most is None:
         return fleet
@@ -431,6 +433,7 @@ def _within_budget(asked: Request, fleet: Fleet) -> Fleet | Rejection:
             most / 1e6,
             "USD/M",
             usd_per_hour=fleet.usd_per_hour,
+            replicas=replicas,
         )
     return fleet
 
@@ -449,7 +452,7 @@ def most_usd_per_hour(asked: Request) -> MicroUsd:
     return min(objectives.max_usd_per_hour, hourly)
 
 
-def over_budget(name: str, what: str, hourly: MicroUsd, limit: MicroUsd) -> Rejection:
+def over_budget(name: str, what: str, hourly: MicroUsd, limit: MicroUsd, *, replicas: int = 0) -> Rejection:
     """The refusal of what costs more per hour than it may."""
     return Rejection(
         name,
@@ -459,4 +462,5 @@ def over_budget(name: str, what: str, hourly: MicroUsd, limit: MicroUsd) -> Reje
         limit / 1e6,
         "USD/h",
         usd_per_hour=hourly,
+        replicas=replicas,
     )

@@ -69,7 +69,7 @@ def weigh_alone(
     offerings = tuple(sorted(snapshot.offerings, key=lambda offering: offering.pool))
     empty = replace(snapshot, deployments=(deployment,), fleet=FleetThatRuns())
     outcome = find(World(catalog, offerings, Market(empty, policy, Supply(offerings)), explains=True), deployment)
-    return candidates(outcome.weighed, _load(outcome), (), model=deployment.model), outcome.rejections
+    return candidates(outcome.weighed, _load(outcome)), outcome.rejections
 
 
 class Cluster:
@@ -187,9 +187,7 @@ class Cluster:
             planned = self._with_fleet(planned, outcome, fleet, left)
             planned = replace(planned, gap_percent=round(100 * solution.gap, 4))
         if self._world.explains:
-            load = _load(outcome)
-            found = candidates(outcome.weighed, load, planned.placements, model=planned.model)
-            planned = replace(planned, candidates=found)
+            planned = replace(planned, candidates=candidates(outcome.weighed, _load(outcome), planned))
         return replace(planned, digest=digest(planned))
 
     def _with_fleet(self, planned: DeploymentPlan, outcome: Outcome, fleet: Mix, left: Supply | None) -> DeploymentPlan:

@@ -285,6 +285,7 @@ class _Ledger:
             rejection.unit,
             offerings[0].accelerator,
             hourly,
+            rejection.replicas,
         )
 
 
@@ -300,10 +301,13 @@ def _weighed(
 ) -> Weighed:
     """The option alone: its cheapest fleet, or what it would have been."""
     if not works:
-        whole = max(1, math.ceil(rate / 60 / option.capacity.rate_per_s - 1e-9))
-        hourly = MicroUsd(whole * min(cost.usd_per_replica_hour(item, option.shape) for item in offerings))
-        would = Bought("", None, whole, hourly, hourly)
-        return Weighed(model, option.shape, (would,), option.prediction(rate / 60, replicas=whole), refusals[0])
+        why = refusals[0]
+        replicas, hourly = why.replicas, why.usd_per_hour
+        if not replicas or hourly is None:
+            replicas = max(1, math.ceil(rate / 60 / option.capacity.rate_per_s - 1e-9))
+            hourly = MicroUsd(replicas * min(cost.usd_per_replica_hour(item, option.shape) for item in offerings))
+        would = Bought("", None, replicas, hourly, hourly)
+        return Weighed(model, option.shape, (would,), option.prediction(rate / 60, replicas=replicas), why)
     best = min(works, key=lambda fleet: fleet.order)
     bought = []
     for offering, count in best.parts:

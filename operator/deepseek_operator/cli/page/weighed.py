@@ -97,12 +97,11 @@ def _priced(report: Report, items: Sequence[Candidate]) -> Markup:
 def _line(item: Candidate, *, has_models: bool) -> Row:
     prediction = item.prediction
     assert prediction is not None
-    kind = capacity(item.capacity_type)
     return Row(
         (
             tag("code", f"{item.replicas or '?'} x {item.name}"),
             *([item.model] if has_models else []),
-            f"{item.pool} ({kind})" if item.pool else "no room",
+            ", ".join(_places(item)) or "no room",
             dollars(item.usd_per_hour),
             dollars(item.usd_per_million_tokens),
             dollars(item.usd_per_million_input_tokens),
@@ -119,10 +118,18 @@ def _line(item: Candidate, *, has_models: bool) -> Row:
     )
 
 
+def _places(item: Candidate) -> Iterator[str]:
+    """Pools, with the replicas in each where there are several."""
+    for pool, kind, replicas in item.pools:
+        count = f"{replicas} in " if len(item.pools) > 1 else ""
+        yield f"{count}{pool} ({capacity(kind)})"
+
+
 def _verdict(item: Candidate) -> str:
-    if item.rejection is None:
-        return "chosen" if item.is_chosen else "dearer than the chosen"
-    return f"chosen beside others; alone: {item.rejection.message}" if item.is_chosen else item.rejection.message
+    if item.is_chosen:
+        return "chosen"
+    text = item.rejection.message if item.rejection else item.verdict or "would serve alone"
+    return f"chosen beside others; alone: {text}" if item.is_part else text
 
 
 def _rest(items: Sequence[Candidate]) -> Markup:
