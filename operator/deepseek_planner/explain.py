@@ -63,6 +63,8 @@ def plan_document(planned: DeploymentPlan) -> dict[str, Any]:
             "usdPerMillionTokens": format_usd(planned.usd_per_million_tokens),
         }
         document |= _risk(planned)
+        if planned.gap_percent > 0:
+            document["gapPercent"] = f"{float(f'{planned.gap_percent:.2g}'):g}"
     document |= {
         "demandSource": planned.demand_source,
         "requestsPerMinute": round(planned.planned_requests_per_min),
