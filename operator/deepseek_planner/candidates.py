@@ -12,9 +12,9 @@ from deepseek_planner.asked import loss_rank
 from deepseek_planner.explain import STAGES
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.models import ModelSpec, Precision
-from deepseek_planner.plan import Candidate, DeploymentPlan, Prediction, Rejection, Shape
+from deepseek_planner.plan import Candidate, DeploymentPlan, Prediction, Rejection, Shape, Shortage
 from deepseek_planner.units import MicroUsd
-from deepseek_planner.verdicts import Standing, verdict
+from deepseek_planner.verdicts import SHORT, Standing, verdict
 
 TOKENS_PER_UNIT = 1_000_000
 MINUTES_PER_HOUR = 60
@@ -73,6 +73,8 @@ def candidates(weighed: Iterable[Weighed], load: Load, planned: DeploymentPlan |
         found = [_candidate(item, load) for item in best.values()]
     else:
         found = list(_beside(best, load, planned, planned.prediction))
+    if planned is not None and planned.shortage is not None:
+        found = [_short(item, planned.shortage) for item in found]
     return tuple(sorted(found, key=_order))
 
 
@@ -93,6 +95,13 @@ def _beside(
             one = _standing(item, item.bought, item.prediction, planned.model)
             text = verdict(one, _worst(standings))
         yield replace(_candidate(item, load), is_part=key in used, verdict=text)
+
+
+def _short(item: Candidate, shortage: Shortage) -> Candidate:
+    """Beside a plan for a part of the load, dollars say nothing."""
+    if item.is_chosen:
+        return replace(item, verdict=f"for {shortage.served_percent} % of the planned load")
+    return item if item.rejection else replace(item, verdict=SHORT)
 
 
 def _planned(planned: DeploymentPlan) -> Iterator[Bought]:

@@ -240,7 +240,8 @@ class Candidate:
     pools: tuple[tuple[str, CapacityType | None, int], ...] = ()
     """Replicas by pool, where there are any."""
     verdict: str = ""
-    """Why it is not the plan though it would serve alone; empty where nothing is planned."""
+    """Why it is not the plan though it would serve alone; of a plan that serves a part of the load, which part. Empty
+    where nothing is planned."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from deepseek_planner.units import MicroUsd
 
 DEARER = "dearer than the chosen"
 AS_DEAR = "as dear as the chosen"
+SHORT = "would serve all of it, but needs more than is left"
+"""Of what serves alone, where a plan serves a part or nothing for want of nodes or dollars."""
 
 
 class Standing(NamedTuple):

@@ -48,7 +48,7 @@ def _candidate(item: Candidate, model: str) -> Iterator[str]:
 def _verdict(item: Candidate) -> str:
     """That it is dearer, the dollars say."""
     if item.is_chosen:
-        return "chosen"
+        return f"chosen {item.verdict}".strip()
     text = spaced(str(item.rejection.reason)) if item.rejection else item.verdict
     if item.is_part:
         return f"chosen beside others; alone {text}" if text else "chosen beside others"

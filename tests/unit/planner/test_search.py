@@ -21,6 +21,7 @@ from deepseek_planner.plan import (
 )
 from deepseek_planner.search import plan
 from deepseek_planner.units import MicroUsd, micro_usd
+from deepseek_planner.verdicts import SHORT
 from support.planning import CATALOG, demand, deployment, lengths, objectives, offering, planned, snapshot
 from support.worlds import small_world
 
@@ -520,7 +521,7 @@ def under_one_limit(per_hour: str) -> dict[str, DeploymentPlan]:
     first = deployment(SMALL, "first", objectives=replace(loose, priority=5), demand=demand(100, 300))
     second = deployment(SMALL, "second", objectives=loose, demand=demand(200, 900))
     policy = Policy(max_usd_per_hour=micro_usd(per_hour))
-    found = plan(snapshot(first, second, offerings=L4), CATALOG, policy).deployments
+    found = plan(snapshot(first, second, offerings=L4), CATALOG, policy, explains=True).deployments
     return {key.name: item for key, item in found.items()}
 
 
@@ -541,3 +542,14 @@ def test_who_gets_nothing_of_the_limit_is_told_so_for_every_accelerator_that_wou
 
     assert not second.is_feasible
     assert [(item.accelerator, item.reason) for item in summary(second)] == [("l4", RejectionReason.CLUSTER_BUDGET)]
+
+
+def test_beside_a_plan_for_a_part_of_the_load_what_serves_all_of_it_says_that_it_needs_more() -> None:
+    first = under_one_limit("0.90")["first"]
+    (chosen,) = [item for item in first.candidates if item.is_chosen]
+    others = [item for item in first.candidates if not item.is_chosen and not item.rejection]
+
+    assert first.shortage is not None
+    assert chosen.verdict == f"for {first.shortage.served_percent} % of the planned load"
+    assert chosen.usd_per_hour == first.usd_per_hour
+    assert {item.verdict for item in others} == {SHORT}

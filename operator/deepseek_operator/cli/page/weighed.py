@@ -127,7 +127,7 @@ def _places(item: Candidate) -> Iterator[str]:
 
 def _verdict(item: Candidate) -> str:
     if item.is_chosen:
-        return "chosen"
+        return f"chosen {item.verdict}".strip()
     text = item.rejection.message if item.rejection else item.verdict or "would serve alone"
     return f"chosen beside others; alone: {text}" if item.is_part else text
 
