@@ -38,7 +38,7 @@ class Offer:
     """By class of lengths: the share of one replica that one request per second takes; infinite where the
     option must not serve the class. Empty where the routing is even."""
     rank: tuple[int, ...] = ()
-    """Order of offers of equal dollars: less lossy first, then surer."""
+    """Order of offers of equal dollars: less lossy first, what nobody measured last, then surer."""
 
 
 @dataclass(frozen=True, slots=True)

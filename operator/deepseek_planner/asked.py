@@ -11,6 +11,8 @@ from deepseek_planner.service import Lengths, Limits, lengths
 
 LOSSY = (Precision.BF16, Precision.FP16, Precision.FP8, Precision.INT8, Precision.FP4, Precision.INT4)
 """Formats by how much they usually lose, least first."""
+SIXTEEN_BITS = (Precision.BF16, Precision.FP16)
+"""Formats that quantize nothing: what they lose needs no measurement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,18 @@ class Request:
         return f"{self.variant}/{shape.name}" if self.variant else shape.name
 
 
+def loss_rank(model: ModelSpec, precision: Precision) -> int:
+    """Order of a model's formats by what they may lose: the native one, then those with a known loss, then the rest.
+
+    What nobody measured may lose anything: it comes after all that somebody did, however little it usually loses.
+    """
+    if precision is model.native_precision:
+        return 0
+    usual = 1 + LOSSY.index(precision)
+    is_known = precision in SIXTEEN_BITS or model.quality_in(precision).is_measured
+    return usual if is_known else usual + len(LOSSY)
+
+
 def request(deployment: DeploymentInput, catalog: Catalog, *, is_measured: bool) -> Request:
     """The demand's lengths are measured ones once the rate is; the engine's settings follow from declared ones."""
     demand = deployment.demand
@@ -48,7 +62,7 @@ def request(deployment: DeploymentInput, catalog: Catalog, *, is_measured: bool)
         deployment=deployment,
     )
     others = [name for name in deployment.variants if name != deployment.model]
-    ranks = len(LOSSY) + 1
+    ranks = 2 * len(LOSSY) + 1
     variants = tuple(
         replace(own, model=catalog.model(name), variant=name, loss_rank=ranks * place)
         for place, name in enumerate(dict.fromkeys(others), 1)

@@ -5,14 +5,16 @@ Search hands over what it weighed as :class:`Weighed`; nothing here decides anyt
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from deepseek_planner.asked import loss_rank
 from deepseek_planner.explain import STAGES
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.models import ModelSpec, Precision
-from deepseek_planner.plan import Candidate, Placement, Prediction, Rejection, Shape
+from deepseek_planner.plan import Candidate, DeploymentPlan, Prediction, Rejection, Shape, Shortage
 from deepseek_planner.units import MicroUsd
+from deepseek_planner.verdicts import SHORT, Standing, verdict
 
 TOKENS_PER_UNIT = 1_000_000
 MINUTES_PER_HOUR = 60
@@ -40,6 +42,8 @@ class Bought:
     replicas: int
     usd_per_hour: MicroUsd
     expected_usd_per_hour: MicroUsd
+    shape: Shape | None = None
+    """Where it is another one than that weighed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +59,58 @@ class Weighed:
     rejection: Rejection | None
 
 
-def candidates(
-    weighed: Iterable[Weighed], load: Load, chosen: Sequence[Placement], *, model: str
-) -> tuple[Candidate, ...]:
+def candidates(weighed: Iterable[Weighed], load: Load, planned: DeploymentPlan | None = None) -> tuple[Candidate, ...]:
     """All alternatives, each shape once: those that serve by price, then the refused, furthest first.
 
-    ``model`` is the deployment's own, which a placement without one serves.
+    The shape of which a plan is made stands there as planned.
     """
-    marked = {(item.model or model, item.shape) for item in chosen}
     best: dict[tuple[str, Shape], Weighed] = {}
     for item in weighed:
         key = (item.model.name, item.shape)
         if key not in best or _merit(item) > _merit(best[key]):
             best[key] = item
-    found = [_candidate(item, load, is_chosen=key in marked) for key, item in best.items()]
+    if planned is None or planned.prediction is None:
+        found = [_candidate(item, load) for item in best.values()]
+    else:
+        found = list(_beside(best, load, planned, planned.prediction))
+    if planned is not None and planned.shortage is not None:
+        found = [_short(item, planned.shortage) for item in found]
     return tuple(sorted(found, key=_order))
+
+
+def _beside(
+    best: Mapping[tuple[str, Shape], Weighed], load: Load, planned: DeploymentPlan, prediction: Prediction
+) -> Iterator[Candidate]:
+    """Alternatives of a plan, with what speaks against each."""
+    used = {(item.model or planned.model, item.shape) for item in planned.placements}
+    bought = tuple(_planned(planned))
+    standings = [_standing(best[key], bought, prediction, planned.model) for key in used if key in best]
+    for key, item in best.items():
+        if used == {key}:
+            whole = replace(item, bought=bought, prediction=prediction, rejection=None)
+            yield replace(_candidate(whole, load), is_chosen=True)
+            continue
+        text = ""
+        if item.rejection is None and item.prediction is not None and standings:
+            one = _standing(item, item.bought, item.prediction, planned.model)
+            text = verdict(one, _worst(standings))
+        yield replace(_candidate(item, load), is_part=key in used, verdict=text)
+
+
+def _short(item: Candidate, shortage: Shortage) -> Candidate:
+    """Beside a plan for a part of the load, dollars say nothing."""
+    if item.is_chosen:
+        return replace(item, verdict=f"for {shortage.served_percent} % of the planned load")
+    return item if item.rejection else replace(item, verdict=SHORT)
+
+
+def _planned(planned: DeploymentPlan) -> Iterator[Bought]:
+    """What the plan buys; what interruptions lose of all of it stands with the first part."""
+    lost = max(0, (planned.expected_usd_per_hour or planned.usd_per_hour) - planned.usd_per_hour)
+    for item in planned.placements:
+        hourly = item.usd_per_hour
+        yield Bought(item.pool, item.capacity_type, item.replicas, hourly, MicroUsd(hourly + lost), item.shape)
+        lost = 0
 
 
 def _merit(weighed: Weighed) -> tuple[bool, bool, int]:
@@ -81,10 +122,34 @@ def _merit(weighed: Weighed) -> tuple[bool, bool, int]:
 def _order(candidate: Candidate) -> tuple[object, ...]:
     rejection = candidate.rejection
     stage = -STAGES[rejection.reason] if rejection else -len(STAGES)
-    return stage, candidate.usd_per_hour, candidate.model, candidate.shape.name, candidate.pool
+    place = candidate.model, candidate.shape.name, candidate.pool
+    return stage, candidate.usd_per_hour, not candidate.is_chosen, place
 
 
-def _candidate(weighed: Weighed, load: Load, *, is_chosen: bool) -> Candidate:
+def _standing(weighed: Weighed, bought: Sequence[Bought], prediction: Prediction, model: str) -> Standing:
+    """``model``: the deployment's own. The loss is that of the weighed shape."""
+    precision = weighed.shape.precision
+    hourly = sum(part.usd_per_hour for part in bought)
+    return Standing(
+        usd_per_hour=MicroUsd(hourly),
+        expected_usd_per_hour=MicroUsd(hourly + _risk(bought)),
+        reserved_usd_per_hour=MicroUsd(
+            sum(part.usd_per_hour for part in bought if part.capacity_type is CapacityType.RESERVED)
+        ),
+        accelerators=sum(part.replicas * (part.shape or weighed.shape).accelerators for part in bought),
+        is_variant=weighed.model.name != model,
+        loss_rank=loss_rank(weighed.model, precision),
+        is_measured=weighed.model.quality_in(precision).is_measured,
+        margin_percent=prediction.margin_percent,
+    )
+
+
+def _worst(standings: Sequence[Standing]) -> Standing:
+    """Of a mix, by the part that loses most."""
+    return max(standings, key=lambda item: (item.is_variant, item.loss_rank))
+
+
+def _candidate(weighed: Weighed, load: Load) -> Candidate:
     hourly = MicroUsd(sum(part.usd_per_hour for part in weighed.bought))
     if not weighed.bought and weighed.rejection is not None:
         hourly = weighed.rejection.usd_per_hour or MicroUsd(0)
@@ -111,7 +176,7 @@ def _candidate(weighed: Weighed, load: Load, *, is_chosen: bool) -> Candidate:
         prediction=prediction,
         quality_loss=quality(weighed.model, weighed.shape.precision),
         rejection=weighed.rejection,
-        is_chosen=is_chosen,
+        pools=tuple((part.pool, part.capacity_type, part.replicas) for part in weighed.bought if part.pool),
     )
 
 

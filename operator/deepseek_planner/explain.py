@@ -63,6 +63,8 @@ def plan_document(planned: DeploymentPlan) -> dict[str, Any]:
             "usdPerMillionTokens": format_usd(planned.usd_per_million_tokens),
         }
         document |= _risk(planned)
+        if planned.gap_percent > 0:
+            document["gapPercent"] = f"{float(f'{planned.gap_percent:.2g}'):g}"
     document |= {
         "demandSource": planned.demand_source,
         "requestsPerMinute": round(planned.planned_requests_per_min),
@@ -190,12 +192,13 @@ def _field(line: Rejection) -> str:
 
 
 def alternatives(planned: DeploymentPlan, most: int = MOST_ALTERNATIVES) -> tuple[Alternative, ...]:
-    """The cheapest of each accelerator first, then what room there is for other capacity types; by price."""
+    """What costs no more and the cheapest of each accelerator first, then what room there is for the rest; by price."""
     seen = {item.shape.accelerator for item in planned.placements}
     first: list[Alternative] = []
     rest: list[Alternative] = []
     for item in planned.alternatives:
-        (rest if item.accelerator in seen else first).append(item)
+        is_first = item.accelerator not in seen or item.usd_per_hour <= planned.usd_per_hour
+        (first if is_first else rest).append(item)
         seen.add(item.accelerator)
     chosen = {id(item) for item in (first + rest)[:most]}
     return tuple(item for item in planned.alternatives if id(item) in chosen)

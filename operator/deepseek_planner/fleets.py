@@ -1,15 +1,18 @@
 """Replicas of one option over pools: how many, on which pools, and within the budget.
 
-A fleet is homogeneous: one shape, on one or several pools, cheapest first, spot up to its share.
+A fleet is homogeneous: one shape, on one or several pools, cheapest first, spot up to its share; spread, or with cover
+on demand, where losses of spot ask for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from deepseek_planner import cost, risk
+from deepseek_planner import cost, covered, risk
+from deepseek_planner.allocation import Offer
 from deepseek_planner.asked import Request
 from deepseek_planner.forecast import planned_requests_per_min, replicas_needed
 from deepseek_planner.hardware import CapacityType, Offering
@@ -19,7 +22,11 @@ from deepseek_planner.supply import Supply
 from deepseek_planner.units import MicroUsd, format_usd
 
 MORE_AT_MOST = 2
-"""Replicas beyond twice the needed ones that are tried against losses."""
+"""Replicas beyond twice the needed ones that are tried against losses before a fleet is refused."""
+
+
+Replicas = tuple[tuple[int, int], ...]
+"""By index of a quote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,9 @@ class Buyer:
     asked: Request
     requests_per_min: float
     known_percents: dict[tuple[object, ...], float] = field(default_factory=dict)
-    """How often fleets carry the rate: shapes of equal nodes and capacity are lost alike."""
+    """How often fleets carry the rate: shapes of equal nodes, as many of which must be left, are lost alike."""
+    known_covers: dict[tuple[object, ...], Replicas] = field(default_factory=dict)
+    """What bears the losses for least, of as many replicas at the same prices."""
     known_rooms: dict[tuple[int, int, int], list[tuple[Offering, MicroUsd, int]]] = field(default_factory=dict)
     """Dollars and room of a replica on each of a list of offerings: shapes of one size cost and take the same."""
 
@@ -161,7 +170,6 @@ def _sized(
     if isinstance(best, Fleet):
         same = {offering.capacity_type for offering, _ in best.parts}
     done = same if len(same) == 1 else set[CapacityType]()
-    is_refused = isinstance(best, Rejection)
     for kind in CapacityType:
         group = [quote for quote in ranked if quote.offering.capacity_type is kind]
         if not group or kind in done:
@@ -169,8 +177,8 @@ def _sized(
         outcome = _surely(market, buyer, option, group, needed)
         if isinstance(outcome, Fleet):
             yield _within_budget(buyer.asked, outcome)
-        elif not is_refused:
-            is_refused = True
+        elif isinstance(best, Fleet) and outcome.reason is RejectionReason.SPOT_RISK:
+            # What one capacity type has no room for, all of them together had.
             yield outcome
 
 
@@ -200,36 +208,105 @@ def _needed(market: Market, buyer: Buyer, option: Option) -> tuple[int, int]:
 
 
 def _surely(market: Market, buyer: Buyer, option: Option, ranked: list[Quote], needed: int) -> Fleet | Rejection:
-    """The cheapest fleet, with as many replicas more as its losses ask for."""
+    """The cheapest fleet that bears its losses."""
     first = _fleet(buyer, option, ranked, needed)
     if isinstance(first, Rejection):
         return first
     percent = buyer.asked.deployment.objectives.availability_percent
-    reached = _reached(market, buyer, first)
-    best = reached
-    for count in range(needed + 1, min(2 * needed + MORE_AT_MOST, buyer.asked.deployment.constraints.max_replicas) + 1):
+    if _reached(market, buyer, option, first.parts) >= percent:
+        return first
+    return _covered(market, buyer, option, ranked, needed) or _grown(market, buyer, option, ranked, first)
+
+
+def _covered(market: Market, buyer: Buyer, option: Option, ranked: list[Quote], needed: int) -> Fleet | None:
+    """The cheapest of as many replicas or more, wherever they are; None where nothing found bears its losses."""
+    size = option.shape.accelerators, option.shape.nodes_per_replica
+    prices = tuple((quote.offering.pool, *quote[1:]) for quote in ranked)
+    key = size, needed, _left(buyer, option), prices
+    found = buyer.known_covers.get(key)
+    if found is None:
+        found = buyer.known_covers[key] = _cover(market, buyer, option, ranked, needed)
+    if not found:
+        return None
+    hourly = sum(count * ranked[index].usd_per_hour for index, count in found)
+    expected = sum(count * ranked[index].expected_usd_per_hour for index, count in found)
+    return Fleet(option, _parts(ranked, found), MicroUsd(hourly), MicroUsd(expected))
+
+
+def _cover(market: Market, buyer: Buyer, option: Option, ranked: list[Quote], needed: int) -> Replicas:
+    asked, shape = buyer.asked.deployment, option.shape
+    percent = asked.objectives.availability_percent
+
+    def holds(replicas: Mapping[int, int]) -> bool:
+        return _reached(market, buyer, option, _parts(ranked, sorted(replicas.items()))) >= percent
+
+    wanted = covered.Wanted(
+        requests_per_s=buyer.requests_per_min / 60,
+        replicas=needed,
+        max_replicas=asked.constraints.max_replicas,
+        max_spot_percent=asked.constraints.max_spot_percent,
+        percent=percent,
+        holds=holds,
+    )
+    offers = [(_offer(option, quote), quote.room) for quote in ranked]
+    odds = {
+        index: market.odds(quote.offering, shape)
+        for index, quote in enumerate(ranked)
+        if quote.offering.interruptions_per_node_day
+    }
+    return tuple(covered.cheapest(wanted, offers, odds).items())
+
+
+def _parts(ranked: Sequence[Quote], replicas: Iterable[tuple[int, int]]) -> tuple[tuple[Offering, int], ...]:
+    return tuple((ranked[index].offering, count) for index, count in replicas if count)
+
+
+def _offer(option: Option, quote: Quote) -> Offer:
+    shape, offering = option.shape, quote.offering
+    return Offer(
+        0,
+        offering.pool,
+        offering.capacity_type,
+        quote.usd_per_hour,
+        quote.expected_usd_per_hour,
+        shape.accelerators,
+        shape.nodes_per_replica,
+        option.capacity.rate_per_s,
+    )
+
+
+def _grown(market: Market, buyer: Buyer, option: Option, ranked: list[Quote], first: Fleet) -> Fleet | Rejection:
+    """With more replicas where they are cheapest, or how much of the time these reach at best."""
+    asked, fewest = buyer.asked.deployment, first.replicas
+    percent = asked.objectives.availability_percent
+    best = reached = _reached(market, buyer, option, first.parts)
+    for count in range(fewest + 1, min(2 * fewest + MORE_AT_MOST, asked.constraints.max_replicas) + 1):
         if reached >= percent:
             break
         larger = _fleet(buyer, option, ranked, count)
         if isinstance(larger, Rejection):
             break
-        first, reached = larger, _reached(market, buyer, larger)
+        first, reached = larger, _reached(market, buyer, option, larger.parts)
         best = max(best, reached)
     return first if reached >= percent else _too_risky(first, best, percent)
 
 
-def _reached(market: Market, buyer: Buyer, fleet: Fleet) -> float:
-    """Percent of the time that what is left of the fleet carries the rate."""
-    if not any(offering.interruptions_per_node_day for offering, _ in fleet.parts):
+def _reached(market: Market, buyer: Buyer, option: Option, parts: Sequence[tuple[Offering, int]]) -> float:
+    """Percent of the time that what is left of such a fleet carries the rate."""
+    if not any(offering.interruptions_per_node_day for offering, _ in parts):
         return 100.0
-    shape, rate_per_s = fleet.option.shape, buyer.requests_per_min / 60
-    capacity = min(fleet.option.capacity.rate_per_s, rate_per_s)  # more than all of it counts no more
-    key = capacity, shape.nodes_per_replica, *((offering.pool, count) for offering, count in fleet.parts)
+    shape, left = option.shape, _left(buyer, option)
+    key = left, shape.nodes_per_replica, *((offering.pool, count) for offering, count in parts)
     known = buyer.known_percents.get(key)
     if known is None:
-        lots = [risk.Lot(market.odds(offering, shape), capacity, count) for offering, count in fleet.parts]
-        known = buyer.known_percents[key] = 100 * risk.availability(lots, rate_per_s)
+        lots = [risk.Lot(market.odds(offering, shape), 1.0, count) for offering, count in parts]
+        known = buyer.known_percents[key] = 100 * risk.availability(lots, left)
     return known
+
+
+def _left(buyer: Buyer, option: Option) -> int:
+    """Replicas that must be left for the rate."""
+    return math.ceil(buyer.requests_per_min / 60 / option.capacity.rate_per_s - 1e-9)
 
 
 def _too_risky(fleet: Fleet, reached: float, asked: float) -> Rejection:
@@ -243,6 +320,7 @@ def _too_risky(fleet: Fleet, reached: float, asked: float) -> Rejection:
         asked,
         "%",
         usd_per_hour=fleet.usd_per_hour,
+        replicas=fleet.replicas,
     )
 
 
@@ -328,6 +406,7 @@ def _missing(
         room,
         "replicas",
         usd_per_hour=MicroUsd(needed * price),
+        replicas=needed,
     )
 
 
@@ -336,7 +415,7 @@ def _within_budget(asked: Request, fleet: Fleet) -> Fleet | Rejection:
     name, replicas = fleet.option.shape.name, fleet.replicas
     if fleet.usd_per_hour > objectives.max_usd_per_hour:
         what = f"{replicas} x {name} {fleet.capacity_type}"
-        return over_budget(name, what, fleet.usd_per_hour, objectives.max_usd_per_hour)
+        return over_budget(name, what, fleet.usd_per_hour, objectives.max_usd_per_hour, replicas=replicas)
     most = objectives.max_usd_per_million_tokens
     if most is None:
         return fleet
@@ -354,6 +433,7 @@ def _within_budget(asked: Request, fleet: Fleet) -> Fleet | Rejection:
             most / 1e6,
             "USD/M",
             usd_per_hour=fleet.usd_per_hour,
+            replicas=replicas,
         )
     return fleet
 
@@ -372,7 +452,7 @@ def most_usd_per_hour(asked: Request) -> MicroUsd:
     return min(objectives.max_usd_per_hour, hourly)
 
 
-def over_budget(name: str, what: str, hourly: MicroUsd, limit: MicroUsd) -> Rejection:
+def over_budget(name: str, what: str, hourly: MicroUsd, limit: MicroUsd, *, replicas: int = 0) -> Rejection:
     """The refusal of what costs more per hour than it may."""
     return Rejection(
         name,
@@ -382,4 +462,5 @@ def over_budget(name: str, what: str, hourly: MicroUsd, limit: MicroUsd) -> Reje
         limit / 1e6,
         "USD/h",
         usd_per_hour=hourly,
+        replicas=replicas,
     )

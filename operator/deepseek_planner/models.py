@@ -89,6 +89,11 @@ class Quality:
     loss: str
     source: str
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether somebody is named who measured it."""
+        return bool(self.source)
+
 
 UNMEASURED = Quality(loss="Unmeasured", source="")
 NATIVE = Quality(loss="none, the checkpoint's own precision", source="")

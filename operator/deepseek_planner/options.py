@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from deepseek_planner.asked import LOSSY, Request
+from deepseek_planner.asked import Request, loss_rank
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.demand import RequestClass
 from deepseek_planner.engine import EngineQuestion, cache_ratio, parameters
@@ -48,7 +48,7 @@ class Option(NamedTuple):
     capacity: Service
     """At the highest rate that keeps the targets with the margin."""
     loss_rank: int
-    """How much quality it may cost: 0 for the model's native precision; variants come after all precisions of it."""
+    """Order by the quality it may cost: 0 for the native precision; variants come after all precisions of the model."""
     question: EngineQuestion
     memory: Fit
     loads: tuple[float, ...] = ()
@@ -261,7 +261,6 @@ def _for_some(
 
 def _option(one: _Weighing, sized: Sized, capacity: Service, loads: tuple[float, ...]) -> Option:
     shape, asked = one.laid.shape, one.asked
-    loss = 0 if shape.precision is asked.model.native_precision else 1 + LOSSY.index(shape.precision)
     return Option(
         shape=shape,
         model=asked.variant,
@@ -270,7 +269,7 @@ def _option(one: _Weighing, sized: Sized, capacity: Service, loads: tuple[float,
         replica=one.replica,
         sized=sized,
         capacity=capacity,
-        loss_rank=asked.loss_rank + loss,
+        loss_rank=asked.loss_rank + loss_rank(asked.model, shape.precision),
         question=one.question,
         memory=one.laid.memory,
         loads=loads,

@@ -191,7 +191,9 @@ class Rejection:
     unit: str = ""
     accelerator: str = ""
     usd_per_hour: MicroUsd | None = None
-    """What the alternative would cost, at least: one replica on the cheapest pool unless the message says how many."""
+    """What the alternative would cost, at least: one replica on the cheapest pool unless ``replicas`` says how many."""
+    replicas: int = 0
+    """Of the fleet that was refused; 0 where it did not come to one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +209,8 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One alternative as it was weighed: a shape on an accelerator, alone serving the whole demand.
+    """One alternative as it was weighed: a shape on an accelerator, alone serving the whole demand. Of a plan of one
+    shape, that shape is shown as it was planned.
 
     Refused ones carry what is known of them up to the first binding reason.
     """
@@ -216,7 +219,7 @@ class Candidate:
     model: str
     shape: Shape
     pool: str
-    """The cheapest that has room; empty where none has."""
+    """Of most replicas; empty where none has room."""
     capacity_type: CapacityType | None
     replicas: int
     usd_per_hour: MicroUsd
@@ -231,6 +234,14 @@ class Candidate:
     rejection: Rejection | None
     """None: it would serve."""
     is_chosen: bool = False
+    """It is the plan: pools, replicas, dollars and service are the plan's."""
+    is_part: bool = False
+    """The plan has replicas of it beside others: the numbers are those of it alone."""
+    pools: tuple[tuple[str, CapacityType | None, int], ...] = ()
+    """Replicas by pool, where there are any."""
+    verdict: str = ""
+    """Why it is not the plan though it would serve alone; of a plan that serves a part of the load, which part. Empty
+    where nothing is planned."""
 
 
 @dataclass(frozen=True, slots=True)

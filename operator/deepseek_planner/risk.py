@@ -14,6 +14,7 @@ says so, and then alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +25,7 @@ from deepseek_planner.hardware import CapacityType, Offering
 from deepseek_planner.units import MicroUsd
 
 SECONDS_PER_DAY = 86_400.0
+MINUTE_S = 60.0
 UNITS = 10**9
 """The needed rate as a whole number, so that equal losses are one state whatever order they are added in."""
 MOST_STATES = 4096
@@ -162,12 +164,13 @@ def expected_usd_per_hour(
     - Restarts: the node's start and the engine's on the replacement are paid for and serve nothing.
     - Lost work: requests in flight are cut and done again, prompt and tokens; on average half of each is done, so
       that half a request's time of the whole replica is lost. A notice that lets some of them finish is not counted on.
+      In begun minutes: nobody knows it better, and seconds of it must not decide between what costs the same.
     - Time in which a zone is dry costs nothing, and carries nothing: :func:`availability` asks for spare instead.
     - Reserved capacity is paid whether it is used or not: next to nothing here, in full in budgets and reports.
     """
     if not offering.interruptions_per_node_day and offering.capacity_type is not CapacityType.RESERVED:
         return nominal
-    lost_s = offering.startup_s + engine_start_s + request_s / 2
+    lost_s = offering.startup_s + engine_start_s + MINUTE_S * math.ceil(request_s / 2 / MINUTE_S)
     share = offering.interruptions_per_node_day * nodes_per_replica * lost_s / SECONDS_PER_DAY
     exact = nominal * (1 + share)
     if offering.capacity_type is CapacityType.RESERVED:

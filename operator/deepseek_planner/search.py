@@ -8,19 +8,18 @@ into the other and back. A deployment that nothing serves even alone is told wha
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from deepseek_planner import checking, mix, mixing, prices, remedy
 from deepseek_planner.allocation import BUDGET, Allotment, Problem, Solution
+from deepseek_planner.beside import Left, alternatives, crowded_out, over_limit, supply_left
 from deepseek_planner.candidates import Load, candidates
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.digest import digest
-from deepseek_planner.fleets import Fleet, Market, per_million_tokens, served_requests_per_min
-from deepseek_planner.hardware import CapacityType
+from deepseek_planner.fleets import Market, per_million_tokens, served_requests_per_min
 from deepseek_planner.mixing import Mix, Question
 from deepseek_planner.plan import (
-    Alternative,
     Candidate,
     DeploymentInput,
     DeploymentKey,
@@ -29,7 +28,6 @@ from deepseek_planner.plan import (
     Plan,
     Policy,
     Rejection,
-    RejectionReason,
     Routing,
     Shortage,
     Snapshot,
@@ -39,7 +37,7 @@ from deepseek_planner.plan import (
 )
 from deepseek_planner.service import lengths
 from deepseek_planner.supply import Supply
-from deepseek_planner.units import MicroUsd, format_usd
+from deepseek_planner.units import MicroUsd
 from deepseek_planner.weighing import Outcome, World, distinct, find, find_all
 
 MOST_TURNS = 3
@@ -69,7 +67,7 @@ def weigh_alone(
     offerings = tuple(sorted(snapshot.offerings, key=lambda offering: offering.pool))
     empty = replace(snapshot, deployments=(deployment,), fleet=FleetThatRuns())
     outcome = find(World(catalog, offerings, Market(empty, policy, Supply(offerings)), explains=True), deployment)
-    return candidates(outcome.weighed, _load(outcome), (), model=deployment.model), outcome.rejections
+    return candidates(outcome.weighed, _load(outcome)), outcome.rejections
 
 
 class Cluster:
@@ -95,7 +93,7 @@ class Cluster:
         outcome = find(self._world, deployment)
         asked = self._question(outcome)
         solution, fleets = self._solve([asked])
-        planned = self._planned(asked, solution, fleets[deployment.key])
+        planned = self._planned(asked, solution, fleets[deployment.key], Left(usd_per_hour=self._usd_left()))
         self.keep(self._world.market.snapshot.fleet.of(deployment.key))
         return planned
 
@@ -110,15 +108,23 @@ class Cluster:
             for key in new:
                 if rounds:  # others have taken something since it was weighed
                     asked[key] = self._question(find(self._world, asked[key].outcome.deployment))
-                stuck[key] = self._planned(asked[key], solution, fleets[key])
+                stuck[key] = self._planned(asked[key], solution, fleets[key], Left())
             held = [group for key in new for group in market.snapshot.fleet.of(key)]
             self.keep(held)
             if not held:
                 break
         served = {key: item for key, item in asked.items() if key not in stuck}
-        left = _left(market.supply, [fleets[key] for key in served])
-        plans = {key: self._planned(item, solution, fleets[key], left) for key, item in served.items()}
+        supply = supply_left(market.supply, [fleets[key] for key in served])
+        plans = {}
+        for key, item in served.items():
+            others = (fleets[other].usd_per_hour for other in served if other != key)
+            plans[key] = self._planned(item, solution, fleets[key], Left(supply, self._usd_left(others)))
         return plans | stuck
+
+    def _usd_left(self, fleets: Iterable[MicroUsd] = ()) -> MicroUsd | None:
+        """What the cluster's limit leaves beside what is kept and those fleets; None: there is no limit."""
+        budget = self._world.market.policy.max_usd_per_hour
+        return None if budget is None else MicroUsd(max(0, budget - self._kept_usd - sum(fleets)))
 
     def _question(self, outcome: Outcome) -> Question:
         return mixing.question(self._world.market, outcome, self._world.market.policy.routing)
@@ -142,8 +148,7 @@ class Cluster:
     def _routed(self, asked: Sequence[Question]) -> tuple[Solution, dict[DeploymentKey, Mix]]:
         """The best fleets as requests are routed; evenly where a mix by length misses a target again and again."""
         market = self._world.market
-        budget, rooms = market.policy.max_usd_per_hour, market.supply.rooms()
-        left = None if budget is None else MicroUsd(max(0, budget - self._kept_usd))
+        rooms, left = market.supply.rooms(), self._usd_left()
         questions = {item.ask.key: item for item in asked}
         for turn in itertools.count(1):
             solution = mix.solve(Problem(tuple(item.ask for item in questions.values()), rooms, left))
@@ -164,7 +169,7 @@ class Cluster:
         }
         return solution, fleets
 
-    def _planned(self, asked: Question, solution: Solution, fleet: Mix, left: Supply | None = None) -> DeploymentPlan:
+    def _planned(self, asked: Question, solution: Solution, fleet: Mix, left: Left) -> DeploymentPlan:
         outcome, allotment = asked.outcome, solution.allotments[asked.ask.key]
         planned = DeploymentPlan(
             key=outcome.deployment.key,
@@ -183,29 +188,27 @@ class Cluster:
             planned = replace(planned, smallest_change=change)
         else:
             planned = _with_shortage(planned, allotment, outcome)
+        refused = crowded_out(outcome.fleets, fleet, left)
+        planned = replace(planned, rejections=tuple(distinct([*planned.rejections, *refused])))
         if allotment.parts:
             planned = self._with_fleet(planned, outcome, fleet, left)
             planned = replace(planned, gap_percent=round(100 * solution.gap, 4))
         if self._world.explains:
-            load = _load(outcome)
-            found = candidates(outcome.weighed, load, planned.placements, model=planned.model)
-            planned = replace(planned, candidates=found)
+            planned = replace(planned, candidates=candidates(outcome.weighed, _load(outcome), planned))
         return replace(planned, digest=digest(planned))
 
-    def _with_fleet(self, planned: DeploymentPlan, outcome: Outcome, fleet: Mix, left: Supply | None) -> DeploymentPlan:
+    def _with_fleet(self, planned: DeploymentPlan, outcome: Outcome, fleet: Mix, left: Left) -> DeploymentPlan:
         market = self._world.market
         placements = mixing.placements(fleet)
-        crowded_out = _crowded_out(outcome.fleets, fleet, left)
         return replace(
             planned,
             placements=placements,
-            rejections=tuple(distinct([*planned.rejections, *crowded_out])),
             usd_per_hour=fleet.usd_per_hour,
             usd_per_million_tokens=per_million_tokens(
                 outcome.asked, fleet.usd_per_hour, served_requests_per_min(outcome.deployment)
             ),
             prediction=mixing.together(fleet),
-            alternatives=tuple(_alternatives(outcome, fleet, left)),
+            alternatives=tuple(alternatives(self._world, outcome, fleet, left)),
             expected_usd_per_hour=mixing.expected_dollars(market, fleet),
             availability_percent=round(fleet.availability_percent, 4),
             warnings=prices.warnings(
@@ -257,88 +260,12 @@ def _with_shortage(planned: DeploymentPlan, allotment: Allotment, outcome: Outco
     )
     if not is_budget or not outcome.fleets:
         return planned
-    best = outcome.fleets[0]
-    refused = Rejection(
-        best.option.name,
-        RejectionReason.CLUSTER_BUDGET,
-        f"{best.replicas} x {best.option.name} {best.capacity_type} = ${format_usd(best.usd_per_hour)}/h, "
-        "more than the cluster's limit leaves",
-        best.usd_per_hour / 1e6,
-        unit="USD/h",
-        accelerator=best.option.shape.accelerator,
-        usd_per_hour=best.usd_per_hour,
-    )
+    refused = over_limit(outcome.fleets[0])
     return replace(planned, rejections=tuple(distinct([*planned.rejections, refused])))
-
-
-def _left(supply: Supply, fleets: Iterable[Mix]) -> Supply:
-    """What all the fleets leave: the largest replicas are placed first, so that all find room."""
-    lots = [lot for fleet in fleets for lot in fleet.lots]
-    left = supply.copy()
-    for lot in sorted(lots, key=lambda lot: (-lot.option.shape.nodes_per_replica, -lot.option.shape.accelerators)):
-        left.take(lot.offering, lot.option.shape, lot.replicas)
-    return left
 
 
 def _load(outcome: Outcome) -> Load:
     demand = lengths(outcome.deployment.demand, outcome.deployment.measured)
     return Load(
         outcome.requests_per_min, served_requests_per_min(outcome.deployment), demand.input_mean, demand.output_mean
-    )
-
-
-def _alternatives(outcome: Outcome, chosen: Mix, left: Supply | None) -> Iterator[Alternative]:
-    """The next best of each accelerator and capacity type that there is room for: variants of one choice teach nobody
-    anything.
-    """
-    kinds = {(lot.option.shape.accelerator, lot.offering.capacity_type) for lot in chosen.lots}
-    seen = kinds if len(kinds) == 1 else set[tuple[str, CapacityType]]()
-    rate = served_requests_per_min(outcome.deployment)
-    for fleet in outcome.fleets:
-        kind = (fleet.option.shape.accelerator, fleet.capacity_type)
-        if kind in seen or not _has_room(fleet, chosen, left):
-            continue
-        seen.add(kind)
-        if tuple(sorted((fleet.option.name, item.pool, count) for item, count in fleet.parts)) == chosen.parts:
-            continue
-        yield Alternative(
-            name=f"{fleet.replicas} x {fleet.option.name}",
-            capacity_type=fleet.capacity_type,
-            usd_per_hour=fleet.usd_per_hour,
-            usd_per_million_tokens=per_million_tokens(outcome.asked, fleet.usd_per_hour, rate),
-            accelerator=fleet.option.shape.accelerator,
-        )
-
-
-def _crowded_out(fleets: Iterable[Fleet], chosen: Mix, left: Supply | None) -> Iterator[Rejection]:
-    """The best of each accelerator that would serve but for what other deployments hold."""
-    seen: set[str] = set()
-    for fleet in fleets:
-        accelerator = fleet.option.shape.accelerator
-        if accelerator in seen or _has_room(fleet, chosen, left):
-            continue
-        seen.add(accelerator)
-        dollars = format_usd(fleet.usd_per_hour)
-        yield Rejection(
-            fleet.option.name,
-            RejectionReason.NOT_ENOUGH_NODES,
-            f"{fleet.replicas} of them would serve for ${dollars}/h, and other deployments hold the room",
-            fleet.replicas,
-            unit="replicas",
-            accelerator=accelerator,
-            usd_per_hour=fleet.usd_per_hour,
-        )
-
-
-def _has_room(fleet: Fleet, chosen: Mix, left: Supply | None) -> bool:
-    """Whether it fits beside the others' fleets, in place of the chosen one."""
-    if left is None:
-        return True
-    shape = fleet.option.shape
-    own: dict[str, int] = {}
-    for lot in chosen.lots:
-        own[lot.offering.pool] = own.get(lot.offering.pool, 0) + lot.replicas * lot.option.shape.accelerators
-    return all(
-        left.replicas(offering, shape) + own.get(offering.pool, 0) // shape.accelerators >= count
-        for offering, count in fleet.parts
     )

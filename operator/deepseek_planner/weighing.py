@@ -45,6 +45,22 @@ class World:
     """
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """An option where it may run."""
+
+    option: Option
+    startable: list[Offering]
+    """Where engines of it were not given up."""
+    offerings: list[Offering]
+
+    @property
+    def rank(self) -> tuple[object, ...]:
+        """Of as many accelerators: the least lossy, the surest, the roomiest."""
+        option = self.option
+        return option.loss_rank, option.margin_percent, -option.capacity.rate_per_s
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What there is for one deployment under its limits."""
@@ -59,11 +75,28 @@ class Outcome:
     """Options that serve, with what a replica costs where engines of them may be started."""
     classes: tuple[RequestClass, ...]
     """Of request lengths, where requests are routed by them."""
+    beaten: tuple[Place, ...]
+    """Options that serve and are no offer: of each precision the best of each size, least lossy first."""
     fleets: tuple[Fleet, ...]
     """Of one option each, feasible alone, best first."""
     rejections: tuple[Rejection, ...]
     weighed: tuple[Weighed, ...]
     """Every shape on every kind of node, where alternatives are explained."""
+
+
+def beaten(world: World, outcome: Outcome, like: Option, *, most: int) -> Iterator[Fleet]:
+    """Fleets of what is no offer and of the size of an option, of so many replicas at most; what carries as much."""
+    buyer = Buyer(outcome.asked, outcome.requests_per_min)
+    for place in outcome.beaten:
+        option = place.option
+        carries = most * option.capacity.rate_per_s * 60 >= outcome.requests_per_min * (1 - 1e-9)
+        if carries and _size(option.shape) == _size(like.shape):
+            offers = quotes(world.market, buyer, option, place.startable)
+            yield from (item for item in fleets(world.market, buyer, option, offers) if isinstance(item, Fleet))
+
+
+def _size(shape: Shape) -> tuple[str, int, int]:
+    return shape.accelerator, shape.accelerators, shape.nodes_per_replica
 
 
 SURVEYED_TOGETHER = 32
@@ -135,27 +168,12 @@ class _Look:
             requests_per_min=self._rate,
             source=self._source,
             choices=tuple(ledger.choices),
+            beaten=tuple(ledger.beaten),
             classes=self._classes,
             fleets=tuple(sorted(ledger.fleets, key=lambda fleet: fleet.order)),
             rejections=tuple(distinct(ledger.rejections)),
             weighed=tuple(ledger.weighed),
         )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Place:
-    """An option where it may run."""
-
-    option: Option
-    startable: list[Offering]
-    """Where engines of it were not given up."""
-    offerings: list[Offering]
-
-    @property
-    def rank(self) -> tuple[object, ...]:
-        """Of as many accelerators: the least lossy, the surest, the roomiest."""
-        option = self.option
-        return option.loss_rank, option.margin_percent, -option.capacity.rate_per_s
 
 
 class _Ledger:
@@ -169,6 +187,7 @@ class _Ledger:
         self._groups = world.market.snapshot.fleet.of(asked.deployment.key)
         self.rejections = list(rejections)
         self.choices: list[tuple[Option, tuple[Quote, ...]]] = []
+        self.beaten: list[Place] = []
         self.fleets: list[Fleet] = []
         self.weighed: list[Weighed] = []
         self._cheapest: dict[tuple[int, int], MicroUsd] = {}
@@ -198,27 +217,28 @@ class _Ledger:
 
     def weigh(self, serving: Iterable[tuple[Option, list[Offering]]]) -> None:
         """Options, each on all of its offerings where engines of it may be started."""
-        places: list[_Place] = []
+        places: list[Place] = []
         for option, offerings in serving:
             startable, given_up = eligibility.startable(offerings, option.shape, self._tried, option.model)
             self.rejections += [self._priced(item, item.name, option.shape, offerings) for item in given_up]
             if startable:
-                places.append(_Place(option, startable, offerings))
+                places.append(Place(option, startable, offerings))
         beaten = self._beaten(places)
+        self.beaten = _best_of_each([place for place in places if id(place) in beaten])
         for place in places:
             if id(place) not in beaten:
                 self._weigh(place)
             elif self._world.explains and place.option.refusal is None:
                 self._explain(place, *self._bought(place, self._quotes(place)))
 
-    def _beaten(self, places: Sequence[_Place]) -> set[int]:
+    def _beaten(self, places: Sequence[Place]) -> set[int]:
         """Those that another of as many accelerators and nodes on the same pools beats: one that would come first among
         equal dollars and carries no less, so that it can stand in for them in every fleet with even routing.
         """
         if self._world.market.policy.routing is not Routing.EVEN:
             return set()
         running = {(group.shape, group.model) for group in self._groups}
-        alike: dict[tuple[object, ...], list[_Place]] = {}
+        alike: dict[tuple[object, ...], list[Place]] = {}
         for place in places:
             shape = place.option.shape
             # Shapes of the same nodes share the list of their pools, but where engines of one were given up.
@@ -234,10 +254,10 @@ class _Ledger:
                 best = max(best, capacity)
         return beaten
 
-    def _quotes(self, place: _Place) -> tuple[Quote, ...]:
+    def _quotes(self, place: Place) -> tuple[Quote, ...]:
         return quotes(self._world.market, self._buyer, place.option, place.startable)
 
-    def _bought(self, place: _Place, offers: Sequence[Quote]) -> tuple[list[Fleet], list[Rejection]]:
+    def _bought(self, place: Place, offers: Sequence[Quote]) -> tuple[list[Fleet], list[Rejection]]:
         """Fleets of the option alone, and why there are no others."""
         outcomes = fleets(self._world.market, self._buyer, place.option, offers)
         works = [item for item in outcomes if isinstance(item, Fleet)]
@@ -245,7 +265,7 @@ class _Ledger:
         shape, offerings = place.option.shape, place.offerings
         return works, [self._priced(item, place.option.name, shape, offerings) for item in refused]
 
-    def _weigh(self, place: _Place) -> None:
+    def _weigh(self, place: Place) -> None:
         offers = self._quotes(place)
         self.choices.append((place.option, offers))
         if place.option.refusal is not None:
@@ -256,7 +276,7 @@ class _Ledger:
         if self._world.explains:
             self._explain(place, works, refusals)
 
-    def _explain(self, place: _Place, works: list[Fleet], refusals: list[Rejection]) -> None:
+    def _explain(self, place: Place, works: list[Fleet], refusals: list[Rejection]) -> None:
         model, rate = self._models[place.option.model], self._buyer.requests_per_min
         self.weighed.append(
             _weighed(self._world, model, place.option, place.offerings, rate, works=works, refusals=refusals)
@@ -285,7 +305,19 @@ class _Ledger:
             rejection.unit,
             offerings[0].accelerator,
             hourly,
+            rejection.replicas,
         )
+
+
+def _best_of_each(places: Iterable[Place]) -> list[Place]:
+    """Of each model, precision, size and nodes the first by rank, and only what serves all lengths."""
+    found: dict[tuple[object, ...], Place] = {}
+    for place in sorted(places, key=lambda place: (place.rank, place.option.name)):
+        option, shape = place.option, place.option.shape
+        key = option.model, shape.precision, *_size(shape)
+        if option.refusal is None:
+            found.setdefault(key, place)
+    return list(found.values())
 
 
 def _weighed(
@@ -300,10 +332,13 @@ def _weighed(
 ) -> Weighed:
     """The option alone: its cheapest fleet, or what it would have been."""
     if not works:
-        whole = max(1, math.ceil(rate / 60 / option.capacity.rate_per_s - 1e-9))
-        hourly = MicroUsd(whole * min(cost.usd_per_replica_hour(item, option.shape) for item in offerings))
-        would = Bought("", None, whole, hourly, hourly)
-        return Weighed(model, option.shape, (would,), option.prediction(rate / 60, replicas=whole), refusals[0])
+        why = refusals[0]
+        replicas, hourly = why.replicas, why.usd_per_hour
+        if not replicas or hourly is None:
+            replicas = max(1, math.ceil(rate / 60 / option.capacity.rate_per_s - 1e-9))
+            hourly = MicroUsd(replicas * min(cost.usd_per_replica_hour(item, option.shape) for item in offerings))
+        would = Bought("", None, replicas, hourly, hourly)
+        return Weighed(model, option.shape, (would,), option.prediction(rate / 60, replicas=replicas), why)
     best = min(works, key=lambda fleet: fleet.order)
     bought = []
     for offering, count in best.parts:

@@ -132,6 +132,10 @@ class PlanStatus(Resource):
     availability_percent: Short | None = Field(
         default=None, description="Chance that the planned rate is carried at a random moment, spot losses considered."
     )
+    gap_percent: Short | None = Field(
+        default=None,
+        description="How much cheaper all deployments together could at most be, where that is not proven to be 0.",
+    )
     demand_source: Short | None = Field(default=None, description="Whether the load was declared or measured.")
     requests_per_minute: Whole | None = Field(default=None, description="Requests per minute that it was made for.")
     predicted: PredictedService | None = Field(default=None, description="What it promises.")

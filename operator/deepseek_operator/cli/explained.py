@@ -8,6 +8,7 @@ from deepseek_operator.cli.screens import CAPACITY, latency, spaced
 from deepseek_planner.matrix import Cell, Row
 from deepseek_planner.plan import Candidate, DeploymentPlan
 from deepseek_planner.units import format_usd
+from deepseek_planner.verdicts import DEARER
 
 
 def candidates_screen(planned: DeploymentPlan, model: str) -> str:
@@ -25,7 +26,8 @@ def candidates_screen(planned: DeploymentPlan, model: str) -> str:
 def _candidate(item: Candidate, model: str) -> Iterator[str]:
     prediction = item.prediction
     assert prediction is not None
-    kind = f", {CAPACITY[str(item.capacity_type)]}" if item.capacity_type else ""
+    kinds = " and ".join(dict.fromkeys(CAPACITY[str(kind)] for _, kind, _ in item.pools))
+    kind = f", {kinds}" if kinds else ""
     variant = f" of {item.model}" if item.model != model else ""
     yield f" {'*' if item.is_chosen else ' '}{item.replicas} x {item.name}{variant}{kind}"
     for amount in (
@@ -40,9 +42,17 @@ def _candidate(item: Candidate, model: str) -> Iterator[str]:
     yield f"{prediction.utilization_percent:.0f} %"
     yield f"{prediction.margin_percent} %"
     yield prediction.bottleneck
-    chosen = "chosen" if item.is_chosen else ""
-    alone = spaced(str(item.rejection.reason)) if item.rejection else ""
-    yield f"{chosen}; alone {alone}" if chosen and alone else chosen or alone
+    yield _verdict(item)
+
+
+def _verdict(item: Candidate) -> str:
+    """That it is dearer, the dollars say."""
+    if item.is_chosen:
+        return f"chosen {item.verdict}".strip()
+    text = spaced(str(item.rejection.reason)) if item.rejection else item.verdict
+    if item.is_part:
+        return f"chosen beside others; alone {text}" if text else "chosen beside others"
+    return "" if text == DEARER else text
 
 
 def matrix_screen(rows: Sequence[Row]) -> str:

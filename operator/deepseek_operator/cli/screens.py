@@ -159,7 +159,7 @@ def _alternatives(planned: DeploymentPlan) -> Iterator[str]:
     for item, name in zip(shown, names, strict=True):
         dollars, per_million = format_usd(item.usd_per_hour), format_usd(item.usd_per_million_tokens)
         more = ""
-        if planned.usd_per_hour:
+        if planned.usd_per_hour and planned.shortage is None:
             more = f"  {100 * (item.usd_per_hour / planned.usd_per_hour - 1):+.0f} %"
         yield f"   {name:<{width}}  {dollars:>8}  {per_million:>8}{more}"
 

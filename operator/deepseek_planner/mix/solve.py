@@ -15,10 +15,12 @@ ALONE_NODES = 4000
 """Steps of one ask's search for its best fleet."""
 
 
-def solve(problem: Problem) -> Solution:
-    """The same solution whatever the order of asks, offers and pools."""
+def solve(problem: Problem, *, alone_nodes: int = ALONE_NODES) -> Solution:
+    """The same solution whatever the order of asks, offers and pools; ``alone_nodes``: steps of the search for the best
+    fleet of each ask alone.
+    """
     world = World(problem)
-    found = {item.number: world.alone(item, most_nodes=ALONE_NODES) for item in world.seekers}
+    found = {item.number: world.alone(item, most_nodes=alone_nodes) for item in world.seekers}
     best = {number: item.column for number, item in found.items() if item is not None}
     if world.fits(best.values()):
         return solution(world, best, best, sum(item.bound for item in found.values() if item is not None))

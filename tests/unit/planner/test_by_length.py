@@ -94,7 +94,7 @@ def test_the_refusal_for_all_lengths_stays_beside_the_placement() -> None:
     here: list[Candidate] = [item for item in found.candidates if item.name == name]
 
     assert [item.reason for item in refused] == [RejectionReason.TTFT_TOO_HIGH]
-    assert [(item.is_chosen, item.rejection) for item in here] == [(True, refused[0])]
+    assert [(item.is_chosen, item.is_part, item.rejection) for item in here] == [(False, True, refused[0])]
 
 
 def test_small_accelerators_alone_serve_nobody() -> None:

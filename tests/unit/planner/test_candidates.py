@@ -9,10 +9,19 @@ import pytest
 from deepseek_planner.candidates import Bought, Load, Weighed, breakdown, candidates
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.models import Precision
-from deepseek_planner.plan import Candidate, Confidence, Policy, Prediction, Rejection, RejectionReason, Shape
+from deepseek_planner.plan import (
+    Candidate,
+    Confidence,
+    DeploymentPlan,
+    Policy,
+    Prediction,
+    Rejection,
+    RejectionReason,
+    Shape,
+)
 from deepseek_planner.search import plan
 from deepseek_planner.units import MicroUsd, micro_usd
-from support.planning import CATALOG, deployment, objectives, offering, snapshot
+from support.planning import CATALOG, demand, deployment, objectives, offering, snapshot
 
 MODEL = CATALOG.model("deepseek-v3")
 LOAD = Load(planned_per_min=900, expected_per_min=300, input_tokens=1000, output_tokens=250)
@@ -39,7 +48,7 @@ def weighed(usd: str = "40", expected: str = "41", **changed: object) -> Weighed
 
 
 def one(item: Weighed, load: Load = LOAD) -> Candidate:
-    return candidates([item], load, (), model=MODEL.name)[0]
+    return candidates([item], load)[0]
 
 
 def test_dollars_go_where_the_capacity_goes() -> None:
@@ -105,11 +114,11 @@ def test_what_serves_comes_first_by_price_then_the_refused_furthest_first() -> N
     )
     late = weighed("90", shape=shape("b200"), rejection=Rejection("b200", RejectionReason.OVER_BUDGET, "dear"))
 
-    found = candidates([early, dear, late, weighed()], LOAD, (), model=MODEL.name)
+    found = candidates([early, dear, late, weighed()], LOAD)
 
     assert [item.shape.accelerator for item in found] == ["h200", "h100", "b200", "l4"]
     assert found[-1].breakdown == ()
-    assert found == candidates([weighed(), late, dear, early], LOAD, (), model=MODEL.name)
+    assert found == candidates([weighed(), late, dear, early], LOAD)
 
 
 def test_of_one_shape_on_several_kinds_of_nodes_the_best_is_kept() -> None:
@@ -117,7 +126,7 @@ def test_of_one_shape_on_several_kinds_of_nodes_the_best_is_kept() -> None:
     refused = weighed("10", rejection=Rejection("h200", RejectionReason.NOT_ENOUGH_NODES, "few"))
     other = replace(cheap, model=CATALOG.model("deepseek-r1"))
 
-    found = candidates([dear, refused, cheap, other], LOAD, (), model=MODEL.name)
+    found = candidates([dear, refused, cheap, other], LOAD)
 
     assert [(item.model, item.usd_per_hour, item.rejection) for item in found] == [
         ("deepseek-r1", micro_usd("30"), None),
@@ -171,3 +180,56 @@ def test_only_what_is_asked_to_explain_itself_does() -> None:
     assert told.candidates
     assert quiet.digest == told.digest
     assert replace(told, candidates=()) == quiet
+
+
+def spread() -> DeploymentPlan:
+    """Spot in two regions, one replica in each."""
+    kinds = {"capacity_type": CapacityType.SPOT, "interruptions_per_node_day": 0.4, "startup_s": 240.0}
+    pools = (
+        offering("h200", "20", "east", zone="us-east-1a", **kinds),
+        offering("h200", "21", "west", zone="us-west-2a", **kinds),
+        offering("h200", "63", "on-demand", zone="us-east-1a"),
+    )
+    asked = deployment(
+        objectives=replace(objectives(per_hour="1000"), availability_percent=99.0), demand=demand(120, 120)
+    )
+    return plan(snapshot(asked, offerings=pools), CATALOG, Policy(), explains=True).deployments[asked.key]
+
+
+def test_what_is_shown_as_chosen_is_the_plan() -> None:
+    planned = spread()
+    (chosen,) = [item for item in planned.candidates if item.is_chosen]
+
+    assert len(planned.placements) == 2
+    assert chosen.pools == tuple((item.pool, item.capacity_type, item.replicas) for item in planned.placements)
+    assert chosen.replicas == 2
+    assert chosen.usd_per_hour == planned.usd_per_hour
+    assert chosen.usd_per_million_tokens == planned.usd_per_million_tokens
+    assert chosen.prediction == planned.prediction
+    assert dict(chosen.breakdown)["risk"] == planned.expected_usd_per_hour - planned.usd_per_hour
+
+
+def test_what_serves_alone_says_what_speaks_against_it() -> None:
+    planned = spread()
+
+    for item in planned.candidates:
+        if item.rejection or item.is_chosen:
+            assert not item.verdict
+        else:
+            assert item.verdict.startswith("dearer") == (item.usd_per_hour > planned.usd_per_hour)
+            assert item.verdict.startswith("as dear") == (item.usd_per_hour == planned.usd_per_hour)
+
+
+def test_what_is_refused_for_its_price_is_shown_at_that_price() -> None:
+    planned = explained(objectives=objectives(per_hour="45"))
+    refused = [
+        item
+        for item in planned.candidates
+        if item.prediction and item.rejection and item.rejection.reason is RejectionReason.OVER_BUDGET
+    ]
+
+    assert refused
+    for item in refused:
+        assert item.usd_per_hour > micro_usd("45")
+        assert item.rejection is not None
+        assert item.rejection.message.startswith(f"{item.replicas} x ")

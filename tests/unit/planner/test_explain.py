@@ -114,6 +114,16 @@ def test_risk_is_left_out_where_nothing_can_be_taken_back() -> None:
     assert not {"availabilityPercent", "expectedUSDPerHour", "shortage", "warnings"} & set(plan_document(told))
 
 
+def test_a_gap_is_in_the_document_where_there_is_one() -> None:
+    result = planned(deployment(), *POOLS)
+
+    assert "gapPercent" not in plan_document(replace(result, gap_percent=0.0))
+    for gap, text in ((0.0413, "0.041"), (1.26, "1.3"), (99.7, "100")):
+        document = plan_document(replace(result, gap_percent=gap))
+        assert document["gapPercent"] == text
+        PlanStatus.model_validate(document)
+
+
 def test_every_reason_has_its_stage() -> None:
     assert set(STAGES) == set(RejectionReason)
 

@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from deepseek_planner import legal
-from deepseek_planner.asked import request
+from deepseek_planner.asked import loss_rank, request
 from deepseek_planner.demand import classes
 from deepseek_planner.hardware import InterNode, IntraNode
 from deepseek_planner.legal import Wiring
+from deepseek_planner.models import Precision
 from deepseek_planner.options import Option
 from deepseek_planner.plan import DeploymentInput, Rejection, RejectionReason
 from support.planning import CATALOG, demand, deployment, lengths, objectives, weighed
@@ -60,6 +61,16 @@ def test_variants_come_after_all_precisions_of_the_own_model() -> None:
     assert {one.name for one in other} == {f"{QWEN_7B}/{one.shape.name}" for one in other}
     assert max(one.capacity.rate_per_s for one in other) > max(one.capacity.rate_per_s for one in own)
     assert any(item.name.startswith(f"{QWEN_7B}/h100-") for item in refused)
+
+
+def test_a_measured_loss_comes_before_an_unmeasured_one() -> None:
+    model = CATALOG.model("deepseek-v3")
+    ranks = {precision: loss_rank(model, precision) for precision in Precision}
+
+    assert model.quality_in(Precision.INT4).is_measured
+    assert not model.quality_in(Precision.FP4).is_measured
+    assert ranks[Precision.FP8] == 0 < ranks[Precision.BF16] < ranks[Precision.INT4] < ranks[Precision.FP4]
+    assert len(set(ranks.values())) == len(ranks)
 
 
 def test_own_weights_have_no_other_precision_but_their_variants_do() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -17,6 +18,7 @@ from deepseek_operator.cli.page.words import would_pass
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.matrix import matrix
 from deepseek_planner.plan import (
+    Constraints,
     DeploymentInput,
     DeploymentKey,
     DeploymentPlan,
@@ -28,7 +30,7 @@ from deepseek_planner.plan import (
 )
 from deepseek_planner.search import plan, weigh_alone
 from deepseek_planner.units import micro_usd
-from support.planning import CATALOG, NOW, deployment, objectives, offering, snapshot
+from support.planning import CATALOG, NOW, demand, deployment, objectives, offering, snapshot
 
 POOLS = (
     offering("h200", "63.296"),
@@ -159,6 +161,24 @@ def test_everything_the_plan_holds_is_told(usual: Report) -> None:
         assert row.scenario in text
     for reason in {item.reason for item in planned.rejections}:
         assert "".join(f" {c.lower()}" if c.isupper() else c for c in reason).strip().capitalize() in text
+
+
+def test_as_many_shapes_are_refused_in_the_end_as_in_the_table() -> None:
+    asked = deployment(
+        demand=demand(240, 900),
+        objectives=objectives(ttft_s=2.0, tpot_s=0.06, per_hour="400"),
+        constraints=Constraints(max_replicas=4),
+    )
+    planned = solved(asked)
+    refusals = [item.rejection for item in planned.candidates if item.rejection]
+    assert {item.name for item in refusals} - {item.name for item in planned.rejections}, "some are only in the table"
+
+    text = Page(page([report(asked, planned)], NOW, has_pools=True)).text
+    below = text.partition("What was refused, and what would pass")[2]
+    for reason, count in Counter(item.reason for item in refusals).items():
+        words = "".join(f" {char.lower()}" if char.isupper() else char for char in reason).strip().capitalize()
+        assert re.search(rf"{words} {count}(, | Nearest)", below)
+    assert re.search(r"No checkpoint \d+ as a whole", below)
 
 
 def test_texts_of_others_cannot_become_markup() -> None:

@@ -177,8 +177,13 @@ class TestExpectedDollars:
         assert self.cost(spot(per_day=2.0)) / self.NOMINAL == pytest.approx(1 + 2 * 540 / 86400)
 
     def test_work_in_flight_is_done_again(self):
-        more = self.cost(spot(per_day=2.0), request_s=60.0) - self.cost(spot(per_day=2.0))
-        assert more / self.NOMINAL == pytest.approx(2 * 30 / 86400, rel=5e-3)
+        more = self.cost(spot(per_day=2.0), request_s=240.0) - self.cost(spot(per_day=2.0))
+        assert more / self.NOMINAL == pytest.approx(2 * 120 / 86400, rel=5e-3)
+
+    def test_seconds_of_lost_work_decide_nothing(self):
+        costs = {self.cost(spot(per_day=2.0), request_s=seconds) for seconds in (1.0, 4.2, 11.0, 120.0)}
+        assert len(costs) == 1
+        assert costs < {*costs, self.cost(spot(per_day=2.0), request_s=121.0)}
 
     def test_two_nodes_lose_twice_as_often(self):
         one, two = self.cost(spot()), self.cost(spot(), nodes_per_replica=2)

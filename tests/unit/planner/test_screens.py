@@ -48,6 +48,8 @@ def test_shortage_names_who_comes_first_and_warnings_follow() -> None:
     )
     assert "warning  prices are 125 days old" in text
     assert f"all of it with: {more}" in text
+    assert "%" in screen(PLANNED).partition("also works")[2]
+    assert "%" not in text.partition("also works")[2], "less than all of it is no measure for the price of all of it"
     budget = screen(replace(PLANNED, shortage=Shortage(0, "budget", ())))
     assert "serves 0 % of the planned load: the cluster's budget is short\n" in budget
 

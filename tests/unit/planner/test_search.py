@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from deepseek_planner.demand import Measured
+from deepseek_planner.demand import AccuracyClass, Measured
 from deepseek_planner.digest import canonical_json
-from deepseek_planner.explain import summary
+from deepseek_planner.explain import alternatives, summary
 from deepseek_planner.hardware import CapacityType, InterNode
 from deepseek_planner.plan import (
     Constraints,
@@ -21,6 +21,7 @@ from deepseek_planner.plan import (
 )
 from deepseek_planner.search import plan
 from deepseek_planner.units import MicroUsd, micro_usd
+from deepseek_planner.verdicts import SHORT
 from support.planning import CATALOG, demand, deployment, lengths, objectives, offering, planned, snapshot
 from support.worlds import small_world
 
@@ -39,8 +40,19 @@ def test_the_cheapest_pool_that_serves_is_chosen_and_the_others_are_alternatives
 
     assert [item.pool for item in result.placements] == ["h200-spot"]
     assert result.usd_per_hour == sum(item.usd_per_hour for item in result.placements)
-    assert [item.capacity_type for item in result.alternatives] == [ON_DEMAND]
-    assert result.alternatives[0].usd_per_hour > result.usd_per_hour
+    dearer = [item for item in result.alternatives if item.usd_per_hour > result.usd_per_hour]
+    assert [item.capacity_type for item in dearer] == [ON_DEMAND]
+
+
+def test_for_the_same_dollars_a_measured_loss_in_quality_comes_before_an_unmeasured_one() -> None:
+    asked = deployment(objectives=objectives(ttft_s=2.0, tpot_s=0.06, per_hour="150"), demand=demand(120, 300))
+    asked = replace(asked, objectives=replace(asked.objectives, accuracy_class=AccuracyClass.ECONOMY))
+    result = planned(asked, H200_SPOT)
+
+    assert {item.shape.precision for item in result.placements} == {"int4"}
+    assert [(item.name, item.usd_per_hour) for item in alternatives(result)] == [
+        ("3 x h200-fp4-tp4", result.usd_per_hour)
+    ]
 
 
 def test_dollars_per_token_are_fleet_dollars_over_expected_tokens() -> None:
@@ -495,3 +507,49 @@ def test_by_length_each_placement_says_which_prompts_it_gets_and_carries_them() 
             assert item.prediction.utilization_percent <= 100.1
     even = [item for cluster in clusters for item in plan(cluster, CATALOG, Policy()).deployments.values()]
     assert all(item.input_tokens is None for result in even for item in result.placements)
+
+
+L4 = (
+    offering("l4", "0.3618", "l4-spot", capacity_type=SPOT, gpus_per_node=1, max_nodes=8),
+    offering("l4", "0.8048", gpus_per_node=1, max_nodes=8),
+)
+
+
+def under_one_limit(per_hour: str) -> dict[str, DeploymentPlan]:
+    """Two deployments of which the second gets what the first leaves of the cluster's dollars."""
+    loose = objectives(ttft_s=3.0, tpot_s=0.1, per_hour="8")
+    first = deployment(SMALL, "first", objectives=replace(loose, priority=5), demand=demand(100, 300))
+    second = deployment(SMALL, "second", objectives=loose, demand=demand(200, 900))
+    policy = Policy(max_usd_per_hour=micro_usd(per_hour))
+    found = plan(snapshot(first, second, offerings=L4), CATALOG, policy, explains=True).deployments
+    return {key.name: item for key, item in found.items()}
+
+
+def test_what_the_limit_of_the_cluster_does_not_leave_is_no_alternative() -> None:
+    plans = under_one_limit("100")
+    alone = plans["first"]
+    dearest = max(item.usd_per_hour for item in alone.alternatives)
+    just_less = dearest + plans["second"].usd_per_hour - 10_000
+    limited = under_one_limit(f"{just_less / 1e6:.6f}")["first"]
+
+    assert limited.placements == alone.placements
+    assert dearest not in {item.usd_per_hour for item in limited.alternatives}
+
+
+def test_who_gets_nothing_of_the_limit_is_told_so_for_every_accelerator_that_would_serve() -> None:
+    first = under_one_limit("100")["first"].usd_per_hour
+    second = under_one_limit(f"{first / 1e6:.6f}")["second"]
+
+    assert not second.is_feasible
+    assert [(item.accelerator, item.reason) for item in summary(second)] == [("l4", RejectionReason.CLUSTER_BUDGET)]
+
+
+def test_beside_a_plan_for_a_part_of_the_load_what_serves_all_of_it_says_that_it_needs_more() -> None:
+    first = under_one_limit("0.90")["first"]
+    (chosen,) = [item for item in first.candidates if item.is_chosen]
+    others = [item for item in first.candidates if not item.is_chosen and not item.rejection]
+
+    assert first.shortage is not None
+    assert chosen.verdict == f"for {first.shortage.served_percent} % of the planned load"
+    assert chosen.usd_per_hour == first.usd_per_hour
+    assert {item.verdict for item in others} == {SHORT}

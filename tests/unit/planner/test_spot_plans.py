@@ -9,9 +9,10 @@ import pytest
 
 from deepseek_planner import mixing
 from deepseek_planner.hardware import CapacityType, Offering
-from deepseek_planner.plan import DeploymentPlan
+from deepseek_planner.plan import DeploymentPlan, Policy, RejectionReason
+from deepseek_planner.search import weigh_alone
 from deepseek_planner.units import micro_usd
-from support.planning import demand, deployment, objectives, offering, planned
+from support.planning import CATALOG, demand, deployment, objectives, offering, planned, snapshot
 
 SPOT, RESERVED = CapacityType.SPOT, CapacityType.RESERVED
 
@@ -107,3 +108,27 @@ def test_what_must_be_done_without_is_known_early_and_changes_no_plan(
     monkeypatch.setattr(mixing, "_droughts", lambda *_: ())
 
     assert of(*pools, availability=availability) == with_droughts
+
+
+def test_a_shape_alone_is_spread_over_pools_where_that_bears_losses_for_least() -> None:
+    pools = (EAST, WEST, EUROPE, ON_DEMAND)
+    plan = of(*pools)
+    (shape,) = {item.shape for item in plan.placements}
+    asked = deployment(
+        objectives=replace(objectives(per_hour="1000"), availability_percent=99.0), demand=demand(120, 120)
+    )
+    weighed, _ = weigh_alone(asked, snapshot(asked, offerings=pools), CATALOG, Policy())
+
+    (alone,) = [item for item in weighed if item.shape == shape]
+    assert alone.rejection is None
+    assert (alone.usd_per_hour, alone.replicas) == (plan.usd_per_hour, sum(item.replicas for item in plan.placements))
+
+
+def test_what_all_capacity_types_together_have_room_for_is_not_refused_for_room_on_one() -> None:
+    few = spot("us-east-1a", max_nodes=1, interruptions_per_node_day=0.0)
+    asked = deployment(objectives=objectives(per_hour="1000"), demand=demand(900, 900))
+    plan = planned(asked, few, ON_DEMAND)
+    (shape,) = {item.shape.name for item in plan.placements}
+
+    assert kinds(plan) == {SPOT, CapacityType.ON_DEMAND}
+    assert shape not in {item.name for item in plan.rejections if item.reason is RejectionReason.NOT_ENOUGH_NODES}

@@ -44,7 +44,7 @@ def breakdowns(report: Report) -> list[Bar]:
         if item.rejection or not item.breakdown or kind in seen:
             continue
         seen.add(kind)
-        if not report.is_the_plan(item):
+        if not item.is_chosen:
             found.append(Bar(f"{item.replicas} x {item.name}", item.usd_per_hour, item.breakdown, is_chosen=False))
     return found[:MOST_BARS]
 

@@ -61,8 +61,10 @@ def _next_best(report: Report) -> str:
     if not planned.alternatives:
         return "No other kind of accelerator, or of capacity, would serve this."
     best = planned.alternatives[0]
-    more = compared(best.usd_per_hour, planned.usd_per_hour)
-    return f"Next best: {best.name}, {capacity(best.capacity_type)}, for {dollars(best.usd_per_hour)} an hour ({more})."
+    text = f"Next best: {best.name}, {capacity(best.capacity_type)}, for {dollars(best.usd_per_hour)} an hour"
+    # What serves less than was asked is no measure for what serves all of it.
+    more = "" if planned.shortage else compared(best.usd_per_hour, planned.usd_per_hour)
+    return f"{text} ({more})." if more else f"{text}."
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ def _marks(report: Report, what: str) -> Iterator[Mark]:
         title = f"the plan, {report.fleet}: {_told(planned.usd_per_million_tokens, what, seconds)}"
         yield Mark(seconds, planned.usd_per_million_tokens / MICRO_PER_USD, Kind.CHOSEN, report.fleet_in_short, title)
     for item in marked(report):
-        if report.is_the_plan(item):
+        if item.is_chosen:
             continue
         assert item.prediction is not None
         seconds = _seconds(item.prediction, what)

@@ -9,7 +9,7 @@ from deepseek_planner.candidates import quality
 from deepseek_planner.hardware import Offering
 from deepseek_planner.matrix import Row
 from deepseek_planner.models import ModelSpec
-from deepseek_planner.plan import Candidate, DeploymentInput, DeploymentKey, DeploymentPlan, Placement
+from deepseek_planner.plan import DeploymentInput, DeploymentKey, DeploymentPlan, Placement
 
 MOST_SHAPES = 3
 """Of a mix, that are named in one line."""
@@ -45,11 +45,6 @@ class Report:
         """The shape, or how many of them: what has room in a picture."""
         counts = self._counts()
         return next(iter(counts)) if len(counts) == 1 else f"{len(counts)} shapes"
-
-    def is_the_plan(self, candidate: Candidate) -> bool:
-        """Whether the alternative is the plan itself, seen as one of those that were weighed."""
-        shapes = {(item.model or self.asked.model, item.shape) for item in self.planned.placements}
-        return shapes == {(candidate.model, candidate.shape)} and candidate.usd_per_hour == self.planned.usd_per_hour
 
     def _counts(self) -> Mapping[str, int]:
         counts: dict[str, int] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from deepseek_operator.cli.page.markup import Markup, tag
 from deepseek_operator.cli.page.report import Report
@@ -97,12 +97,11 @@ def _priced(report: Report, items: Sequence[Candidate]) -> Markup:
 def _line(item: Candidate, *, has_models: bool) -> Row:
     prediction = item.prediction
     assert prediction is not None
-    kind = capacity(item.capacity_type)
     return Row(
         (
             tag("code", f"{item.replicas or '?'} x {item.name}"),
             *([item.model] if has_models else []),
-            f"{item.pool} ({kind})" if item.pool else "no room",
+            ", ".join(_places(item)) or "no room",
             dollars(item.usd_per_hour),
             dollars(item.usd_per_million_tokens),
             dollars(item.usd_per_million_input_tokens),
@@ -119,10 +118,18 @@ def _line(item: Candidate, *, has_models: bool) -> Row:
     )
 
 
+def _places(item: Candidate) -> Iterator[str]:
+    """Pools, with the replicas in each where there are several."""
+    for pool, kind, replicas in item.pools:
+        count = f"{replicas} in " if len(item.pools) > 1 else ""
+        yield f"{count}{pool} ({capacity(kind)})"
+
+
 def _verdict(item: Candidate) -> str:
-    if item.rejection is None:
-        return "chosen" if item.is_chosen else "dearer than the chosen"
-    return f"chosen beside others; alone: {item.rejection.message}" if item.is_chosen else item.rejection.message
+    if item.is_chosen:
+        return f"chosen {item.verdict}".strip()
+    text = item.rejection.message if item.rejection else item.verdict or "would serve alone"
+    return f"chosen beside others; alone: {text}" if item.is_part else text
 
 
 def _rest(items: Sequence[Candidate]) -> Markup:
@@ -135,16 +142,50 @@ def _rest(items: Sequence[Candidate]) -> Markup:
     return table(columns, rows, caption="Refused before their service was worked out")
 
 
+REFUSED = (
+    "Shapes are counted once, by the refusal in their row above. Others would serve alone, but not on some of the "
+    "pools or beside the other deployments. As a whole: a precision, an accelerator or a pool, before any shape of it."
+)
+
+
 def refused(report: Report) -> Iterator[Markup]:
     """By reason, furthest first; of each accelerator what came nearest, with the number that would have passed."""
     groups: dict[RejectionReason, list[Rejection]] = {}
-    for rejection in report.planned.rejections:
+    for rejection in _refusals(report):
         groups.setdefault(rejection.reason, []).append(rejection)
+    shapes = {_named(report, item): item.rejection is None for item in report.planned.candidates}
     if not groups:
         return
     yield tag("h3", "What was refused, and what would pass")
+    yield tag("p", REFUSED, class_="soft")
     for reason in sorted(groups, key=lambda reason: (-STAGES[reason], reason)):
-        yield tag("h4", spaced(str(reason)).capitalize(), " ", tag("small", f"{len(groups[reason])}", class_="soft"))
+        yield tag(
+            "h4", spaced(str(reason)).capitalize(), " ", tag("small", _count(groups[reason], shapes), class_="soft")
+        )
         columns = [Column("Nearest of each accelerator"), Column("Why", is_wide=True), Column("Would pass at")]
         rows = [Row((tag("code", item.name), message(item), would_pass(item))) for item in nearest(groups[reason])]
         yield table(columns, rows)
+
+
+def _refusals(report: Report) -> Iterator[Rejection]:
+    """Of each shape that does not serve the one that its row shows, and all that is about no such shape."""
+    told: set[str] = set()
+    for item in report.planned.candidates:
+        if item.rejection:
+            told.add(_named(report, item))
+            yield item.rejection
+    yield from (item for item in report.planned.rejections if item.name not in told)
+
+
+def _named(report: Report, item: Candidate) -> str:
+    """As refusals name it: behind the variant's name."""
+    return item.name if item.model == report.asked.model else f"{item.model}/{item.name}"
+
+
+def _count(group: Sequence[Rejection], shapes: Mapping[str, bool]) -> str:
+    """``58, 1 that would serve alone, 8 as a whole``; ``shapes``: by name, whether the row serves."""
+    refused = sum(1 for item in group if shapes.get(item.name) is False)
+    elsewhere = sum(1 for item in group if shapes.get(item.name))
+    whole = len(group) - refused - elsewhere
+    parts = (f"{refused}", refused), (f"{elsewhere} that would serve alone", elsewhere), (f"{whole} as a whole", whole)
+    return ", ".join(text for text, count in parts if count)

@@ -28,7 +28,9 @@ def usd(amount: float) -> str:
 
 
 def compared(amount: MicroUsd, base: MicroUsd) -> str:
-    """``+35 %``; empty without a base."""
+    """``+35 %``, ``the same``; empty without a base."""
+    if amount == base:
+        return "the same"
     return f"{100 * (amount / base - 1):+.0f} %" if base else ""
 
 
