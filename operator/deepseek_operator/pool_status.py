@@ -7,10 +7,11 @@ from typing import Any
 
 from deepseek_operator.conditions import condition
 from deepseek_operator.pools import pool_problems
-from deepseek_operator.view import duration, held
+from deepseek_operator.view import held
 from deepseek_operator.world import Object
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.errors import Problem
+from deepseek_planner.explain import duration
 from deepseek_planner.hardware import Offering
 from deepseek_planner.plan import Fleet, Policy, Snapshot
 from deepseek_planner.prices import is_stale

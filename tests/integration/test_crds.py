@@ -60,6 +60,13 @@ def test_a_percentile_of_ones_own_replaces_the_default(api, dry_namespace):
     assert stored["objectives"]["timeToFirstToken"] == {"p50": "500ms"}
 
 
+@pytest.mark.parametrize("written", ["1.42s", "3.4ms", "1500us", "0.5s", "1m30s"])
+def test_durations_are_those_of_go(api, dry_namespace, written):
+    obj = changed("spec.objectives.timePerOutputToken", {"p95": written})
+    stored = create(api, deployments(dry_namespace), in_namespace(obj, dry_namespace))["spec"]
+    assert stored["objectives"]["timePerOutputToken"] == {"p95": written}
+
+
 def test_defaults_of_pools(api):
     stored = create(api, POOLS, POOL)["spec"]
     typed = AcceleratorPoolSpec.model_validate(POOL["spec"])

@@ -81,6 +81,20 @@ BY_RULE = (
         "is not a duration above 0",
         f"{OBJECTIVES}.timeToFirstToken.p95",
     ),
+    Bad(
+        "latency of zero, with a fraction",
+        f"{OBJECTIVES}.timeToFirstToken",
+        {"p95": "0.0s"},
+        "is not a duration above 0",
+        f"{OBJECTIVES}.timeToFirstToken.p95",
+    ),
+    Bad(
+        "latency with half a fraction",
+        f"{OBJECTIVES}.timePerOutputToken",
+        {"p95": "1.ms"},
+        "is not a duration above 0; write it like 800ms, 1.5s, 15m or 1h30m",
+        f"{OBJECTIVES}.timePerOutputToken.p95",
+    ),
     Bad("no percentile", f"{OBJECTIVES}.timeToFirstToken", {}, "set exactly one of p50, p90, p95 and p99"),
     Bad("two percentiles", f"{OBJECTIVES}.timePerOutputToken", {"p50": "1s", "p95": "2s"}, "set exactly one of p50"),
     Bad("model in capitals", "spec.model.name", "DeepSeek-V3.1", "write it as on the hub, in lower case"),
@@ -310,6 +324,7 @@ BAD_POOLS = (
     ),
     Bad("negative interruptions", "spec.interruptionsPerNodeDay", "-0.4", "is not a number of at least 0"),
     Bad("start-up in words", "spec.startup", "soon", "is not a duration of at least 0"),
+    Bad("start-up with a comma", "spec.startup", "1,5m", "is not a duration of at least 0"),
     Bad("two caches", "spec.weightsCache", {"hostPath": "/var/cache/x", "persistentVolumeClaim": "c"}, "two homes"),
     Bad(
         "the whole disk as cache",

@@ -74,7 +74,7 @@ def _asked(asked: DeploymentInput) -> str:
     objectives, demand = asked.objectives, asked.demand
     parts = [asked.model, f"{demand.expected_requests_per_min:g} req/min (peak {demand.peak_requests_per_min:g})"]
     parts += [
-        f"{name} p{target.percentile} <= {latency(target.limit_s)}"
+        f"{name} p{target.percentile} <= {latency_asked(target.limit_s)}"
         for name, target in (("TTFT", objectives.time_to_first_token), ("TPOT", objectives.time_per_output_token))
         if isinstance(target, LatencyTarget)
     ]
@@ -169,6 +169,11 @@ def latency(seconds: float) -> str:
     if seconds >= 1:
         return f"{seconds:.1f}".removesuffix(".0") + " s"
     return f"{seconds * 1000:.0f} ms" if seconds >= 0.01 else f"{seconds * 1000:.1f} ms"
+
+
+def latency_asked(seconds: float) -> str:
+    """A target as it was asked, nothing rounded away: ``40.5 ms``, ``1.425 s``."""
+    return f"{seconds:.9g} s" if seconds >= 1 else f"{seconds * 1000:.9g} ms"
 
 
 def limit(amount: MicroUsd) -> str:

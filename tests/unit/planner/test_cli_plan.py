@@ -118,6 +118,27 @@ def test_an_infeasible_request_exits_3_and_says_what_would_do(capsys: pytest.Cap
     assert "would be feasible with: $/h >= " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("field", "typed", "shown", "target"),
+    [("timeToFirstToken", "40.5ms", "40.5 ms", "TTFT"), ("timePerOutputToken", "1500us", "1.5 ms", "TPOT")],
+)
+def test_a_latency_that_would_do_can_be_typed_back(
+    field: str, typed: str, shown: str, target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = yaml.safe_load(REQUEST)
+    request["spec"]["objectives"][field] = {"p95": typed}
+    assert run("-f", write(tmp_path, yaml.safe_dump(request)), "--pools", str(POOLS)) == 3
+    out = capsys.readouterr().out
+    assert f"{target} p95 <= {shown} · " in out
+    (change,) = (line for line in out.splitlines() if line.startswith("  would be feasible with: "))
+    said = change.split(f"{target} >= ")[1].split(",")[0]
+
+    request["spec"]["objectives"][field] = {"p95": said.replace(" ", "")}
+
+    assert run("-f", write(tmp_path, yaml.safe_dump(request)), "--pools", str(POOLS)) == 0
+    assert f"{target} p95 <= {said}" in capsys.readouterr().out
+
+
 def test_bad_input_exits_2_with_every_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (
         REQUEST.replace("deepseek-v3}", "deepseek-v9}")
