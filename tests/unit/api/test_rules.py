@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+from datetime import date, timedelta
+
 import pytest
 
 from deepseek_operator.api.rules import (
     AMOUNT,
     AVAILABILITY,
+    DAY_PATTERN,
     DURATION,
     DURATION_OR_ZERO,
     MONEY,
     duration_s,
+    found,
     quoted,
 )
 from deepseek_planner.explain import duration
@@ -96,6 +100,13 @@ def test_money(amount):
 )
 def test_what_is_no_money(amount):
     assert not MONEY.holds(amount)
+
+
+def test_days_are_those_of_the_calendar():
+    first = date(2000, 1, 1)
+    written = {(first + timedelta(days=n)).isoformat() for n in range(36525)}
+    every = {f"20{year:02}-{month:02}-{day:02}" for year in range(100) for month in range(14) for day in range(33)}
+    assert {text for text in every if found(DAY_PATTERN, text)} == written
 
 
 def test_an_amount_may_be_nothing():
