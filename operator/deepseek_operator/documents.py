@@ -7,14 +7,16 @@ left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from deepseek_operator.world import Object
+from deepseek_operator.world import Kind, Object
 from deepseek_planner.errors import Problem
+
+_CLUSTER_SCOPED = frozenset({Kind.POOL, Kind.NODE})
 
 DEEPEST = 64
 """Levels of an object that are read: ours have a dozen. An alias of YAML may stand inside itself."""
@@ -49,6 +51,28 @@ def documents(text: str, name: str, problems: list[Problem]) -> Iterator[Documen
         return
     for index, document in enumerate(found, start=1):
         yield from _objects(document, name if len(found) == 1 else f"{name} document {index}", problems)
+
+
+def repeated(found: Iterable[Document]) -> Iterator[Problem]:
+    """Objects that stand more than once, each with both places: which of them counts would be a matter of order."""
+    places: dict[tuple[str, str], str] = {}
+    for document in found:
+        kind, name = str(document.object.get("kind")), _key(document.object)
+        if name and (kind, name) in places:
+            both = f"{places[kind, name]} and {document.place}"
+            remedy = "name each file once, and give each object a name of its own"
+            yield Problem("metadata.name", f"{kind} {name}", f"stands more than once: in {both}", remedy)
+        places.setdefault((kind, name), document.place)
+
+
+def _key(obj: Object) -> str:
+    """Namespace and name; empty where there are none to speak of, which is a problem of its own."""
+    metadata = obj.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, Mapping) else None
+    if not isinstance(metadata, Mapping) or not isinstance(name, str):
+        return ""
+    namespace = None if obj.get("kind") in _CLUSTER_SCOPED else metadata.get("namespace")
+    return f"{namespace}/{name}" if namespace else name
 
 
 def _objects(document: Any, place: str, problems: list[Problem]) -> Iterator[Document]:

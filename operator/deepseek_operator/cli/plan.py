@@ -142,6 +142,7 @@ def _policy(args: argparse.Namespace, problems: list[Problem]) -> Policy:
 
 def _deployments(files: Sequence[Path], catalog: Catalog, problems: list[Problem]) -> tuple[DeploymentInput, ...]:
     from deepseek_operator.api.convert import deployment_input  # noqa: PLC0415
+    from deepseek_operator.documents import repeated  # noqa: PLC0415
     from deepseek_planner.errors import InputError, Problem  # noqa: PLC0415
 
     found: list[DeploymentInput] = []
@@ -152,21 +153,17 @@ def _deployments(files: Sequence[Path], catalog: Catalog, problems: list[Problem
             found.append(deployment_input(document.object, catalog=catalog))
         except InputError as error:
             problems += _within(document, error.problems)
+    problems += repeated(read)
     if not found and len(problems) == before:
         names = ", ".join(str(path) for path in files)
         problems.append(
             Problem("kind", names, "no DeepSeekDeployment in there", "give a file with kind: DeepSeekDeployment")
         )
-    keys = [item.key for item in found]
-    problems += [
-        Problem("metadata.name", str(key), "stands more than once", "give each deployment its own name")
-        for key in sorted(set(keys))
-        if keys.count(key) > 1
-    ]
     return tuple(found)
 
 
 def _offerings(files: Sequence[Path], catalog: Catalog, now: datetime, problems: list[Problem]) -> tuple[Offering, ...]:
+    from deepseek_operator.documents import repeated  # noqa: PLC0415
     from deepseek_operator.node_form import form_problems  # noqa: PLC0415
     from deepseek_operator.pools import offerings, pool_problems  # noqa: PLC0415
     from deepseek_planner.errors import Problem  # noqa: PLC0415
@@ -180,6 +177,7 @@ def _offerings(files: Sequence[Path], catalog: Catalog, now: datetime, problems:
         is_pool = kind == "AcceleratorPool"
         found = pool_problems(document.object, catalog=catalog) if is_pool else form_problems(document.object)
         problems += _within(document, found)
+    problems += repeated(read)
     pools, nodes = by_kind["AcceleratorPool"], by_kind["Node"]
     if not pools and not nodes and len(problems) == before:
         names = ", ".join(str(path) for path in files)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from deepseek_operator.api.check import at, shown
-from deepseek_operator.documents import Document, documents
+from deepseek_operator.documents import Document, documents, repeated
 from deepseek_operator.local.store import timestamp, utc_now
 from deepseek_operator.render.names import API_VERSION
 from deepseek_operator.world import Kind, Object
@@ -39,6 +39,7 @@ def read(path: Path, *, kinds: Iterable[Kind]) -> Sequence[Object]:
     if not found and not problems:
         raise _refused(str(path), "empty", "there is no resource in it", f"write a {allowed[0]}")
     problems += [problem for item in found for problem in _wrong_kind(item, allowed)]
+    problems += repeated(found)
     if problems:
         raise InputError(tuple(problems))
     return [_placed(item.object) for item in found]

@@ -54,6 +54,7 @@ def test_the_default_pool_is_admitted_and_priced_per_vcpu(admit):
         ("- 1\n", "list: is not an object"),
         ("kind: DeepSeekDeployment\n", "metadata.name"),
         ("kind: DeepSeekDeployment\nmetadata: {name: [x]}\n", "metadata.name"),
+        ("kind: DeepSeekDeployment\nmetadata: {name: x}\n---\n" * 2, "document 1 and"),
         ("kind: List\nitems: 5\n", "items: int: is not a list"),
         ("a: &a [*a]\n", "is nested more than 64 levels deep"),
     ],

@@ -172,6 +172,32 @@ def test_files_that_hold_no_request_are_refused(
     assert expected in capsys.readouterr().err
 
 
+def test_a_pool_that_stands_twice_is_refused_with_both_places(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case, pools = str(CASES / "v3-cheapest.yaml"), POOLS.read_text(encoding="utf-8")
+    first = next(item for item in yaml.safe_load_all(pools) if item)
+    again = write(tmp_path, yaml.safe_dump(first | {"metadata": {"name": first["metadata"]["name"], "labels": {}}}))
+    said = f"metadata.name: AcceleratorPool {first['metadata']['name']}: stands more than once: in"
+
+    assert run("-f", case, "--pools", str(POOLS), "--pools", again) == 2
+    assert f"{said} {POOLS} document 1 and {again}; name each file once" in capsys.readouterr().err
+    assert run("-f", case, "--pools", again, "--pools", again) == 2
+    assert f"{said} {again} and {again}; " in capsys.readouterr().err
+
+
+def test_a_node_and_a_request_that_stand_twice_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n0"}}
+    nodes = write(tmp_path, yaml.safe_dump({"kind": "List", "items": [node, node]}), "nodes.yaml")
+    case = str(CASES / "v3-cheapest.yaml")
+
+    assert run("-f", case, "-f", case, "--pools", nodes) == 2
+
+    err = capsys.readouterr().err
+    assert f"Node n0: stands more than once: in {nodes} item 1 and {nodes} item 2; " in err
+    assert f"DeepSeekDeployment team-a/v3-cheapest: stands more than once: in {case} and {case}; " in err
+
+
 def test_a_missing_file_and_empty_pools_are_both_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("-f", str(tmp_path / "none.yaml"), "--pools", write(tmp_path, "", "pools.yaml")) == 2
 
