@@ -36,7 +36,7 @@ from deepseek_operator.nodes import (
 from deepseek_operator.world import Object
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.errors import InputError, Problem
-from deepseek_planner.hardware import CapacityType, InterNode, Offering, Price
+from deepseek_planner.hardware import CapacityType, InterNode, Offering, Price, PriceGiver
 from deepseek_planner.units import micro_usd
 
 _SELECTOR_LABELS = (
@@ -293,6 +293,7 @@ def _declared_price(price: PoolPrice, pool: Object, now: datetime) -> Price:
         usd_per_node_hour=micro_usd(decimal_of(price.usd_per_node_hour)),
         source=price.source or f"AcceleratorPool {pool['metadata']['name']}",
         as_of=date.fromisoformat(as_of),
+        giver=PriceGiver.POOL,
     )
 
 

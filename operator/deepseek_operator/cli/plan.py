@@ -94,6 +94,7 @@ def _planned(args: argparse.Namespace, now: datetime) -> int:
 
 def _run(args: argparse.Namespace, now: datetime) -> int:
     found = answer(args, now)
+    sys.stderr.write(found.unused_prices())
     if args.output in {"json", "yaml"}:
         _write(found.document(), args.output)
     else:
@@ -110,7 +111,7 @@ def answer(args: argparse.Namespace, now: datetime) -> Answer:
     from deepseek_planner.search import plan  # noqa: PLC0415
 
     problems: list[Problem] = []
-    catalog = _priced(catalogs.load(), args.prices, problems)
+    catalog = _priced(catalogs.load(), args.prices, now, problems)
     deployments = _deployments(args.file, catalog, problems)
     offerings = catalog.default_offerings()
     if args.pools is not None:
@@ -189,7 +190,7 @@ def _offerings(files: Sequence[Path], catalog: Catalog, now: datetime, problems:
     return offerings(pools, nodes, by_kind["Pod"], catalog=catalog, now=now)
 
 
-def _priced(catalog: Catalog, path: Path | None, problems: list[Problem]) -> Catalog:
+def _priced(catalog: Catalog, path: Path | None, now: datetime, problems: list[Problem]) -> Catalog:
     """The catalogue with one's own prices, where they are given and can be read."""
     from deepseek_planner.errors import InputError  # noqa: PLC0415
     from deepseek_planner.price_list import parse  # noqa: PLC0415
@@ -198,7 +199,7 @@ def _priced(catalog: Catalog, path: Path | None, problems: list[Problem]) -> Cat
     if text is None:
         return catalog
     try:
-        return catalog.with_prices(parse(text, str(path)))
+        return catalog.with_prices(parse(text, str(path), today=now.date()))
     except InputError as error:
         problems += error.problems
         return catalog

@@ -21,6 +21,7 @@ from deepseek_planner.plan import (
     Rejection,
     RejectionReason,
 )
+from deepseek_planner.price_list import OwnPrice
 from deepseek_planner.units import MicroUsd, format_usd
 
 SAID_BY_MESSAGE = frozenset(
@@ -32,6 +33,9 @@ SAID_BY_MESSAGE = frozenset(
         RejectionReason.TPOT_TOO_HIGH,
     }
 )
+
+MOST_UNUSED = 5
+"""Lines of a price file that are named."""
 
 CAPACITY = {"Spot": "spot", "OnDemand": "on-demand", "Reserved": "reserved"}
 
@@ -189,3 +193,13 @@ def spaced(name: str) -> str:
 def sources_line(sources: Sequence[str]) -> str:
     """Which price list was used when nobody gave pools."""
     return "prices: shipped list, no --pools given\n" + "".join(f"  {source}\n" for source in sources)
+
+
+def unused_line(unused: Sequence[OwnPrice]) -> str:
+    """Which lines of a price file count for nothing when nobody gave pools."""
+    named = [" ".join(filter(None, (item.instance_type, item.zone, str(item.capacity_type)))) for item in unused]
+    more = f" and {len(named) - MOST_UNUSED} more" if len(named) > MOST_UNUSED else ""
+    return (
+        f"prices not used: {', '.join(named[:MOST_UNUSED])}{more}; without --pools, what the shipped list holds is "
+        "offered, by region, on demand and spot: give --pools for anything else\n"
+    )

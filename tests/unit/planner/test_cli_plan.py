@@ -87,6 +87,31 @@ def test_own_prices_come_before_the_shipped_list(tmp_path: Path, capsys: pytest.
     assert "prices older than" not in out
 
 
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_a_price_that_counts_for_nothing_is_said_and_no_source(
+    output: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "instance_type,zone,capacity_type,usd_per_node_hour,as_of\np5.48xlarge,us-east-1a,OnDemand,1,2026-11-20\n"
+    case, prices = str(CASES / "v3-cheapest.yaml"), write(tmp_path, line, "prices.csv")
+
+    assert run("-f", case, "--prices", prices, "-o", output, now=datetime(2026, 11, 22, tzinfo=UTC)) == 0
+    told = capsys.readouterr()
+    assert told.err.startswith("prices not used: p5.48xlarge us-east-1a OnDemand; without --pools, ")
+    assert "prices.csv" not in told.out
+    pools = ("--pools", str(POOLS))
+    assert run("-f", case, *pools, "--prices", prices, "-o", output, now=datetime(2026, 11, 22, tzinfo=UTC)) == 0
+    assert not capsys.readouterr().err
+
+
+def test_a_price_of_the_future_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = "instance_type,capacity_type,usd_per_node_hour,as_of\np5.48xlarge,OnDemand,1,2099-01-01\n"
+    prices = write(tmp_path, line, "p.csv")
+
+    case = str(CASES / "v3-cheapest.yaml")
+    assert run("-f", case, "--prices", prices, now=datetime(2026, 11, 22, tzinfo=UTC)) == 2
+    assert "p.csv line 2: as_of: 2099-01-01: is in the future: it is 2026-11-22" in capsys.readouterr().err
+
+
 def test_a_price_file_is_refused_line_by_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     prices = write(tmp_path, "instance_type,capacity_type,usd_per_node_hour,as_of\np5,Spot,dear,2026-11-20\n", "p.csv")
 
