@@ -100,6 +100,13 @@ def test_several_problems_are_said_at_once(api, dry_namespace):
     assert "is not an amount of US dollars above 0" in text
 
 
+def test_an_empty_histogram_breaks_no_rule_beside(api, dry_namespace):
+    load = {"inputTokens": {"histogram": []}, "outputTokens": {"histogram": []}, "sharedPrefixTokens": 5}
+    obj = changed("spec.workload", {"requestsPerMinute": {"expected": 1}, **load})
+    text = refusal(api, deployments(dry_namespace), in_namespace(obj, dry_namespace))
+    assert text.count("Invalid value") == 2
+
+
 EXAMPLES = sorted(path for path in (ROOT / "examples").rglob("*.yaml") if "demo" not in path.parts)
 
 
