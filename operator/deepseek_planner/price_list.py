@@ -10,7 +10,7 @@ from datetime import date, timedelta
 
 from deepseek_planner.errors import InputError, Problem
 from deepseek_planner.hardware import CapacityType, Price, PriceGiver
-from deepseek_planner.units import micro_usd
+from deepseek_planner.units import written_usd
 
 REQUIRED = ("instance_type", "capacity_type", "usd_per_node_hour", "as_of")
 OPTIONAL = ("zone", "source")
@@ -88,10 +88,8 @@ def _row_problems(row: Mapping[str | None, object], line: str, today: date) -> I
         if is_future:  # it would stay fresh for as long as somebody liked
             yield Problem(f"{line}: as_of", day, f"is in the future: it is {today.isoformat()}", remedy)
     try:
-        is_price = micro_usd(amount) > 0
+        written_usd(amount)
     except ValueError:
-        is_price = False
-    if not is_price:
         remedy = "write dollars per node and hour, like 21.40"
         yield Problem(f"{line}: usd_per_node_hour", amount, "is not an amount of dollars above 0", remedy)
 
@@ -102,7 +100,7 @@ def _own_price(row: Mapping[str | None, object], name: str) -> OwnPrice:
         zone=_text(row, "zone").lower(),
         capacity_type=CapacityType(_text(row, "capacity_type")),
         price=Price(
-            usd_per_node_hour=micro_usd(_text(row, "usd_per_node_hour")),
+            usd_per_node_hour=written_usd(_text(row, "usd_per_node_hour")),
             source=_text(row, "source") or name,
             as_of=date.fromisoformat(_text(row, "as_of")),
             giver=PriceGiver.FILE,

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from deepseek_planner.units import MONEY_PATTERN
+
 GROUP = "serving.deepseek-operator.dev"
 """API group; also the prefix of the operator's own labels and annotations."""
 
-MONEY_PATTERN = r"^([1-9][0-9]{0,8}(\.[0-9]{1,6})?|0\.[0-9]{0,5}[1-9][0-9]{0,5})$"
-"""A decimal number of dollars above zero, in millionths at the finest."""
 AMOUNT_PATTERN = r"^(0|[1-9][0-9]{0,8})(\.[0-9]{1,6})?$"
 """A decimal number, zero included."""
 AVAILABILITY_PATTERN = r"^[5-9][0-9](\.[0-9]{1,2})?$"

@@ -128,16 +128,17 @@ def answer(args: argparse.Namespace, now: datetime) -> Answer:
 def _policy(args: argparse.Namespace, problems: list[Problem]) -> Policy:
     from deepseek_planner.errors import Problem  # noqa: PLC0415
     from deepseek_planner.plan import Policy, Routing  # noqa: PLC0415
-    from deepseek_planner.units import micro_usd  # noqa: PLC0415
+    from deepseek_planner.units import written_usd  # noqa: PLC0415
 
     routing = Routing.BY_LENGTH if args.routing == "by-length" else Routing.EVEN
     if args.max_usd_per_hour is None:
         return Policy(routing=routing)
     try:
-        return Policy(routing=routing, max_usd_per_hour=micro_usd(args.max_usd_per_hour))
+        return Policy(routing=routing, max_usd_per_hour=written_usd(args.max_usd_per_hour))
     except ValueError:
         text = args.max_usd_per_hour
-        problems.append(Problem("--max-usd-per-hour", text, "is not an amount of dollars", "write it like 60 or 2.50"))
+        remedy = "write it like 60 or 2.50"
+        problems.append(Problem("--max-usd-per-hour", text, "is not an amount of US dollars above 0", remedy))
         return Policy(routing=routing)
 
 

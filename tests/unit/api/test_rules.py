@@ -17,6 +17,7 @@ from deepseek_operator.api.rules import (
 )
 from deepseek_planner.explain import duration
 from deepseek_planner.slowest import milliseconds, rounded_up
+from deepseek_planner.units import micro_usd, written_usd
 
 
 @pytest.mark.parametrize(
@@ -93,13 +94,38 @@ def test_a_latency_as_printed_can_be_typed_back(seconds):
 @pytest.mark.parametrize("amount", ["1.50", 60, "0.000001", "0.50", "999999999", 1])
 def test_money(amount):
     assert MONEY.holds(amount)
+    if isinstance(amount, str):
+        assert written_usd(amount) == micro_usd(amount) > 0
 
 
 @pytest.mark.parametrize(
-    "amount", ["0", "0.00", 0, -1, "-1", "1e3", "$1", "1,5", "01", "", "1.", ".5", 10**9, "1.1234567"]
+    "amount",
+    [
+        "1_000",
+        "\N{FULLWIDTH DIGIT ONE}",
+        "1\n",
+        "nan",
+        "0",
+        "0.00",
+        0,
+        -1,
+        "-1",
+        "1e3",
+        "$1",
+        "1,5",
+        "01",
+        "",
+        "1.",
+        ".5",
+        10**9,
+        "1.1234567",
+    ],
 )
 def test_what_is_no_money(amount):
     assert not MONEY.holds(amount)
+    if isinstance(amount, str):
+        with pytest.raises(ValueError, match="is not an amount of US dollars above 0"):
+            written_usd(amount)
 
 
 def test_days_are_those_of_the_calendar():

@@ -63,11 +63,17 @@ def test_the_explanation_names_every_alternative_as_text_and_as_a_page(capsys: p
     assert all(name in page for name in names)
 
 
-def test_a_limit_of_all_deployments_must_be_an_amount(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("amount", ["cheap", "1e3", "1_000", "\N{FULLWIDTH DIGIT SIX}0", "0", " 60", "60\n", "1."])
+def test_a_limit_of_all_deployments_must_be_an_amount(amount: str, capsys: pytest.CaptureFixture[str]) -> None:
     case = str(CASES / "v3-cheapest.yaml")
 
-    assert run("-f", case, "--pools", str(POOLS), "--max-usd-per-hour", "cheap") == 2
-    assert "--max-usd-per-hour" in capsys.readouterr().err
+    assert run("-f", case, "--pools", str(POOLS), "--max-usd-per-hour", amount) == 2
+    assert f"--max-usd-per-hour: {amount}: is not an amount of US dollars above 0" in capsys.readouterr().err
+
+
+def test_a_limit_of_all_deployments_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    case = str(CASES / "v3-cheapest.yaml")
+
     assert run("-f", case, "--pools", str(POOLS), "--max-usd-per-hour", "500", "-o", "json") == 0
 
 

@@ -74,6 +74,11 @@ class TestReading:
     def test_what_is_no_price_file(self, text, expected):
         assert any(expected in problem for problem in problems_of(text))
 
+    @pytest.mark.parametrize("amount", ["1e3", "1_000", "\N{FULLWIDTH DIGIT ONE}", "nan", "007", "1.0000001"])
+    def test_dollars_are_written_as_in_the_resources(self, amount):
+        (problem,) = problems_of(f"{EXAMPLE}\ng5.xlarge,,Spot,{amount},2026-11-01,\n")
+        assert f"usd_per_node_hour: {amount}: is not an amount of dollars above 0" in problem
+
     def test_a_price_of_the_future_would_never_be_stale(self):
         lines = "".join(f"g5.xlarge,z{n},Spot,1,{day},\n" for n, day in enumerate(("2026-11-23", "2026-11-24")))
         assert problems_of(f"{EXAMPLE}\n{lines}") == [
