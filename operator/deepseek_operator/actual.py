@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from deepseek_operator.view import duration, fleet_usd_per_hour
+from deepseek_operator.view import fleet_usd_per_hour
+from deepseek_planner.explain import duration
 from deepseek_planner.plan import DeploymentInput, EngineGroup
 from deepseek_planner.units import MicroUsd, format_usd
 

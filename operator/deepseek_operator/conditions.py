@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from deepseek_operator.view import View, cut, duration, fleet_usd_per_hour, summary, timestamp
+from deepseek_operator.view import View, cut, fleet_usd_per_hour, summary, timestamp
 from deepseek_planner.demand import LatencyTarget, Measured, Objectives
 from deepseek_planner.errors import Problem
-from deepseek_planner.explain import shortage
+from deepseek_planner.explain import duration_asked, shortage
 from deepseek_planner.moves import Hold, Move, MoveReason, Waiting
 from deepseek_planner.plan import DeploymentPlan
 from deepseek_planner.rollout import StepKind
@@ -174,7 +174,7 @@ def _missed(measured: Measured, objectives: Objectives) -> list[str]:
         if target is not None and value is not None and value > target.limit_s:
             # Rounded to the limit's scale: a message that changes with every sample is a write per cycle.
             ratio = value / target.limit_s
-            found.append(f"{name} p{target.percentile} is {ratio:.0%} of {duration(target.limit_s)}")
+            found.append(f"{name} p{target.percentile} is {ratio:.0%} of {duration_asked(target.limit_s)}")
     cost, ceiling = measured.usd_per_million_tokens, objectives.max_usd_per_million_tokens
     if ceiling is not None and cost is not None and cost > ceiling:
         found.append(f"cost is over maxUSDPerMillionTokens {format_usd(ceiling)}")
@@ -204,7 +204,7 @@ def _asked(objectives: Objectives) -> str:
         ("timeToFirstToken", objectives.time_to_first_token),
         ("timePerOutputToken", objectives.time_per_output_token),
     )
-    asked = [f"{name} p{target.percentile} {duration(target.limit_s)}" for name, target in targets if target]
+    asked = [f"{name} p{target.percentile} {duration_asked(target.limit_s)}" for name, target in targets if target]
     asked.append(f"maxUSDPerHour {format_usd(objectives.max_usd_per_hour)}")
     if objectives.max_usd_per_million_tokens is not None:
         asked.append(f"maxUSDPerMillionTokens {format_usd(objectives.max_usd_per_million_tokens)}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from itertools import chain
 from typing import Any
 
@@ -278,7 +278,11 @@ def _request(spec: Mapping[str, Any], resource: str) -> Decimal:
     return max(running, starting) + overhead
 
 
+_QUANTITY = re.compile(
+    r"([+-]?(?:[0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})(?:[eE][+-]?[0-9]{1,2})?)((?:[KMGTPE]i|[mkMGTPE])?)"
+)
 _SUFFIXES = {
+    "": Decimal(1),
     "m": Decimal("0.001"),
     **{suffix: Decimal(1000) ** power for power, suffix in enumerate(("k", "M", "G", "T", "P", "E"), 1)},
     **{suffix: Decimal(1024) ** power for power, suffix in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), 1)},
@@ -287,17 +291,13 @@ _SUFFIXES = {
 
 def quantity(text: object) -> Decimal:
     """A Kubernetes quantity (``300m``, ``2.5Gi``, ``8``) as a number; 0 for none or for what is not one."""
-    raw = str(text or "0")
-    for length in (2, 1):
-        if raw[-length:] in _SUFFIXES:
-            number, factor = raw[:-length], _SUFFIXES[raw[-length:]]
-            break
-    else:
-        number, factor = raw, Decimal(1)
-    try:
-        return Decimal(number) * factor
-    except InvalidOperation:
-        return Decimal(0)
+    found = _QUANTITY.fullmatch(str(text))
+    return Decimal(found[1]) * _SUFFIXES[found[2]] if found else Decimal(0)
+
+
+def is_quantity(text: object) -> bool:
+    """Whether it is a number or a text that :func:`quantity` can read."""
+    return _QUANTITY.fullmatch(str(text)) is not None
 
 
 def _whole(text: object) -> int:

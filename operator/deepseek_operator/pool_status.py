@@ -7,13 +7,14 @@ from typing import Any
 
 from deepseek_operator.conditions import condition
 from deepseek_operator.pools import pool_problems
-from deepseek_operator.view import duration, held
+from deepseek_operator.view import held
 from deepseek_operator.world import Object
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.errors import Problem
+from deepseek_planner.explain import duration
 from deepseek_planner.hardware import Offering
 from deepseek_planner.plan import Fleet, Policy, Snapshot
-from deepseek_planner.prices import is_stale
+from deepseek_planner.prices import REMEDIES, is_stale
 from deepseek_planner.units import format_usd
 
 
@@ -83,5 +84,5 @@ def _price_fresh(offering: Offering | None, snapshot: Snapshot, policy: Policy, 
     if note:
         return False, "PriceFileInvalid", note
     if is_stale(offering.price, today=snapshot.now.date(), max_age_days=policy.max_price_age_days):
-        return False, "PriceStale", f"as of {offering.price.as_of}; update spec.price.usdPerNodeHour and asOf"
+        return False, "PriceStale", f"as of {offering.price.as_of}; {REMEDIES[offering.price.giver]}"
     return True, "PriceFresh", f"as of {offering.price.as_of}, from {offering.price.source}"

@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 
-from deepseek_operator.api.check import check
+from deepseek_operator.api.check import at, check
 from deepseek_operator.api.convert import unknown_accelerator
-from deepseek_operator.api.names import API_VERSION, POOL_KIND, POOL_NAME
+from deepseek_operator.api.envelope import envelope_problems, spec_of
+from deepseek_operator.api.names import POOL_KIND, POOL_NAME
 from deepseek_operator.api.pool import AcceleratorPoolSpec, PoolPrice
 from deepseek_operator.api.rules import decimal_of, duration_s
 from deepseek_operator.api.scheduling import Toleration
@@ -35,7 +36,7 @@ from deepseek_operator.nodes import (
 from deepseek_operator.world import Object
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.errors import InputError, Problem
-from deepseek_planner.hardware import CapacityType, InterNode, Offering, Price
+from deepseek_planner.hardware import CapacityType, InterNode, Offering, Price, PriceGiver
 from deepseek_planner.units import micro_usd
 
 _SELECTOR_LABELS = (
@@ -92,23 +93,18 @@ def declared_offerings(pool_objects: Sequence[Object], *, catalog: Catalog, now:
 
 
 def _read(pool: Object, catalog: Catalog) -> tuple[AcceleratorPoolSpec | None, list[Problem]]:
-    spec, problems = check(AcceleratorPoolSpec, pool.get("spec") or {}, "spec", in_cluster=True)
-    for name, wanted in (("kind", POOL_KIND), ("apiVersion", API_VERSION)):
-        if pool.get(name) != wanted:
-            problems.insert(0, Problem(name, str(pool.get(name)), f"is not {wanted}", f"write {name}: {wanted}"))
-    named = (pool.get("metadata") or {}).get("name", "")
-    if not (isinstance(named, str) and POOL_NAME.holds(named)):
-        problems.insert(0, Problem("metadata.name", str(named), POOL_NAME.message, POOL_NAME.remedy))
-    accelerator = (pool.get("spec") or {}).get("accelerator")
+    raw = spec_of(pool)
+    spec, problems = check(AcceleratorPoolSpec, raw, "spec", in_cluster=True)
+    accelerator = at(raw, "accelerator")
     if isinstance(accelerator, str):
         unknown = unknown_accelerator(accelerator, "spec.accelerator", catalog)
         problems += [unknown] if unknown is not None else []
-    return spec, problems
+    return spec, [*envelope_problems(pool, POOL_KIND, POOL_NAME), *problems]
 
 
 def _raw_selector(pool: Object) -> Mapping[str, str]:
     """The selector of an unreadable pool, as far as it can be read: its nodes are not up for discovery."""
-    selector = (pool.get("spec") or {}).get("nodeSelector")
+    selector = at(pool, "spec.nodeSelector")
     return {str(key): str(value) for key, value in selector.items()} if isinstance(selector, Mapping) else {}
 
 
@@ -297,6 +293,7 @@ def _declared_price(price: PoolPrice, pool: Object, now: datetime) -> Price:
         usd_per_node_hour=micro_usd(decimal_of(price.usd_per_node_hour)),
         source=price.source or f"AcceleratorPool {pool['metadata']['name']}",
         as_of=date.fromisoformat(as_of),
+        giver=PriceGiver.POOL,
     )
 
 

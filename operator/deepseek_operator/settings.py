@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from deepseek_operator.errors import SettingsError
 from deepseek_planner.plan import Policy, Routing
-from deepseek_planner.units import MicroUsd, micro_usd
+from deepseek_planner.units import MicroUsd, written_usd
 
 VERSION = "0.1.0"
 FIELD_MANAGER = "deepseek-operator"
@@ -187,12 +187,9 @@ class _Reader:
     def dollars(self, name: str) -> MicroUsd | None:
         value = self.text(name, "")
         try:
-            amount = micro_usd(value) if value else None
+            return written_usd(value) if value else None
         except ValueError:
-            amount = MicroUsd(0)
-        if amount is None or amount > 0:
-            return amount
-        return self._refuse(name, value, "write dollars above 0, like 120 or 99.50", None)
+            return self._refuse(name, value, "write dollars above 0, like 120 or 99.50", None)
 
     def routing(self, name: str) -> Routing:
         value = self.text(name, Routing.EVEN)

@@ -101,11 +101,6 @@ def _part(replicas: int, item: Placement | EngineGroup) -> str:
     return " ".join(words)
 
 
-def duration(seconds: float) -> str:
-    """Go-style and short: ``620ms``, ``1.4s``."""
-    return f"{seconds * 1000:.0f}ms" if seconds < 1 else f"{seconds:.3g}s"
-
-
 def timestamp(now: datetime) -> str:
     """RFC 3339 in UTC, whole seconds, as Kubernetes writes it."""
     return now.strftime("%Y-%m-%dT%H:%M:%SZ")

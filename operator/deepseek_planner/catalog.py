@@ -6,7 +6,7 @@ The shipped facts are TOML beside this module. Each row says where it comes from
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import copy
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from deepseek_planner import catalog_check, catalog_rows
 from deepseek_planner.catalog_rows import Interruptions
 from deepseek_planner.errors import CatalogError
-from deepseek_planner.hardware import Accelerator, CapacityType, InterNode, Offering, Price
+from deepseek_planner.hardware import Accelerator, CapacityType, InterNode, Offering, Price, PriceGiver
 from deepseek_planner.models import ModelSpec
 from deepseek_planner.price_list import OwnPrice, best
 from deepseek_planner.units import MicroUsd
@@ -164,14 +164,20 @@ class Catalog:
             startup_s=DEFAULT_STARTUP_S,
         )
 
-    def price_sources(self) -> tuple[str, ...]:
-        """Where prices come from, one's own first, each with its date."""
-        shipped = [price for item in self.instances for price in (item.on_demand, item.spot) if price is not None]
-        own = [item.price for item in self._own_prices]
-        return (*_dated(own), *(line for line in _dated(shipped) if line not in _dated(own)))
+    def unused_prices(self, offerings: Iterable[Offering]) -> tuple[OwnPrice, ...]:
+        """Prices of one's own that none of the offerings has."""
+        used = {id(offering.price) for offering in offerings}
+        return tuple(item for item in self._own_prices if id(item.price) not in used)
 
 
-def _dated(prices: list[Price]) -> list[str]:
+def price_sources(offerings: Iterable[Offering]) -> tuple[str, ...]:
+    """Where the prices of offerings come from, one's own first, each with its date."""
+    prices = [offering.price for offering in offerings if offering.price is not None]
+    own = _dated(price for price in prices if price.giver is not PriceGiver.LIST)
+    return (*own, *(line for line in _dated(prices) if line not in own))
+
+
+def _dated(prices: Iterable[Price]) -> list[str]:
     return sorted({f"{price.source} ({price.as_of.isoformat()})" for price in prices})
 
 

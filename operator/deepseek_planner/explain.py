@@ -263,8 +263,13 @@ def _placement(placement: Placement) -> dict[str, Any]:
 
 
 def duration(seconds: float) -> str:
-    """Go-style: ``620ms``, ``1.42s``; half milliseconds below ten."""
+    """Go-style: ``620ms``, ``1.42s``; tenths of a millisecond below ten, ``3.4ms``."""
     if seconds >= 1:
         return f"{seconds:.2f}".rstrip("0").rstrip(".") + "s"
     milliseconds = seconds * 1000
     return f"{milliseconds:.1f}".rstrip("0").rstrip(".") + "ms" if milliseconds < 10 else f"{milliseconds:.0f}ms"
+
+
+def duration_asked(seconds: float) -> str:
+    """Go-style, a limit as it was asked, nothing rounded away: ``40.5ms``, ``1.425s``."""
+    return f"{seconds:.9g}s" if seconds >= 1 else f"{seconds * 1000:.9g}ms"

@@ -55,6 +55,14 @@ class Accelerator:
     source: str
 
 
+class PriceGiver(StrEnum):
+    """Who said a price. Of several prices the pool's own counts, then that of the price file."""
+
+    POOL = "pool"
+    FILE = "price file"
+    LIST = "shipped list"
+
+
 @dataclass(frozen=True, slots=True)
 class Price:
     """Dollars per node and hour, where they come from and how old they are."""
@@ -62,6 +70,7 @@ class Price:
     usd_per_node_hour: MicroUsd
     source: str
     as_of: date
+    giver: PriceGiver = PriceGiver.LIST
 
 
 @dataclass(frozen=True, slots=True)

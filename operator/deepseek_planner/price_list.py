@@ -6,11 +6,11 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 from deepseek_planner.errors import InputError, Problem
-from deepseek_planner.hardware import CapacityType, Price
-from deepseek_planner.units import micro_usd
+from deepseek_planner.hardware import CapacityType, Price, PriceGiver
+from deepseek_planner.units import written_usd
 
 REQUIRED = ("instance_type", "capacity_type", "usd_per_node_hour", "as_of")
 OPTIONAL = ("zone", "source")
@@ -28,8 +28,11 @@ class OwnPrice:
     price: Price
 
 
-def parse(text: str, name: str) -> tuple[OwnPrice, ...]:
-    """The lines of a price file called ``name``; raises InputError with every problem of every line."""
+def parse(text: str, name: str, *, today: date) -> tuple[OwnPrice, ...]:
+    """The lines of a price file called ``name``; raises InputError with every problem of every line.
+
+    ``today`` is UTC's: a price may hold from the day after it, for there it is tomorrow somewhere already.
+    """
     reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), strict=True, skipinitialspace=True)
     problems: list[Problem] = []
     found: list[OwnPrice] = []
@@ -37,7 +40,7 @@ def parse(text: str, name: str) -> tuple[OwnPrice, ...]:
         problems += _columns(reader.fieldnames or (), name)
         if not problems:
             for row in reader:
-                wrong = list(_row_problems(row, f"{name} line {reader.line_num}"))
+                wrong = list(_row_problems(row, f"{name} line {reader.line_num}", today))
                 problems += wrong
                 found += [] if wrong else [_own_price(row, name)]
             problems += _repeated(found, name)
@@ -66,7 +69,7 @@ def _columns(names: Sequence[str], name: str) -> Iterator[Problem]:
         yield Problem(f"{name} line 1", column, "is not a column of a price file", f"use those of {EXAMPLE}")
 
 
-def _row_problems(row: Mapping[str | None, object], line: str) -> Iterator[Problem]:
+def _row_problems(row: Mapping[str | None, object], line: str, today: date) -> Iterator[Problem]:
     if None in row or any(value is None for value in row.values()):
         yield Problem(line, "the line", "has more or fewer values than line 1", "write one value per column")
         return
@@ -76,15 +79,17 @@ def _row_problems(row: Mapping[str | None, object], line: str) -> Iterator[Probl
     if kind not in set(CapacityType):
         remedy = f"use one of {', '.join(CapacityType)}"
         yield Problem(f"{line}: capacity_type", kind, "is no way to pay for a node", remedy)
+    remedy = "write the day on which the price held, like 2026-11-20"
     try:
-        date.fromisoformat(day)
+        is_future = date.fromisoformat(day) > today + timedelta(days=1)
     except ValueError:
-        yield Problem(f"{line}: as_of", day, "is not a date", "write the day on which the price held, like 2026-11-20")
+        yield Problem(f"{line}: as_of", day, "is not a date", remedy)
+    else:
+        if is_future:  # it would stay fresh for as long as somebody liked
+            yield Problem(f"{line}: as_of", day, f"is in the future: it is {today.isoformat()}", remedy)
     try:
-        is_price = micro_usd(amount) > 0
+        written_usd(amount)
     except ValueError:
-        is_price = False
-    if not is_price:
         remedy = "write dollars per node and hour, like 21.40"
         yield Problem(f"{line}: usd_per_node_hour", amount, "is not an amount of dollars above 0", remedy)
 
@@ -95,9 +100,10 @@ def _own_price(row: Mapping[str | None, object], name: str) -> OwnPrice:
         zone=_text(row, "zone").lower(),
         capacity_type=CapacityType(_text(row, "capacity_type")),
         price=Price(
-            usd_per_node_hour=micro_usd(_text(row, "usd_per_node_hour")),
+            usd_per_node_hour=written_usd(_text(row, "usd_per_node_hour")),
             source=_text(row, "source") or name,
             as_of=date.fromisoformat(_text(row, "as_of")),
+            giver=PriceGiver.FILE,
         ),
     )
 

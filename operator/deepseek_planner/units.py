@@ -7,6 +7,7 @@ unit is the end of the name (``_s``, ``_bytes``, ``_flops``, ``_per_s``).
 
 from __future__ import annotations
 
+import re
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import NewType
 
@@ -15,6 +16,18 @@ MicroUsd = NewType("MicroUsd", int)
 
 MICRO_PER_USD = 1_000_000
 SECONDS_PER_HOUR = 3600.0
+
+
+MONEY_PATTERN = r"^([1-9][0-9]{0,8}(\.[0-9]{1,6})?|0\.[0-9]{0,5}[1-9][0-9]{0,5})$"
+"""A decimal number of dollars above zero, in millionths at the finest, as people may write it anywhere."""
+_MONEY = re.compile(MONEY_PATTERN)
+
+
+def written_usd(text: str) -> MicroUsd:
+    """What a person wrote as dollars, wherever that was; ValueError unless it is as :data:`MONEY_PATTERN` says."""
+    if not _MONEY.fullmatch(text):
+        raise ValueError(f"{text!r} is not an amount of US dollars above 0; write it like 60 or 2.50")
+    return micro_usd(text)
 
 
 def micro_usd(amount: str | int | Decimal) -> MicroUsd:

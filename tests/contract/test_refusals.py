@@ -106,6 +106,15 @@ def test_what_only_the_catalogue_knows(facts, path, value, field, says):
     assert any(says in item.remedy for item in found)
 
 
+def test_an_empty_histogram_is_that_and_nothing_else(facts):
+    load = {"inputTokens": {"histogram": []}, "outputTokens": {"histogram": []}, "sharedPrefixTokens": 5}
+    found = problems(changed("spec.workload", {"requestsPerMinute": {"expected": 1}, **load}), facts)
+    assert [f"{item.field} {item.message}" for item in found] == [
+        "spec.workload.inputTokens.histogram has fewer than 1 entries",
+        "spec.workload.outputTokens.histogram has fewer than 1 entries",
+    ]
+
+
 def test_a_null_is_a_field_left_out(facts):
     assert deployment_input(changed("spec.scaling", None), catalog=facts).constraints.min_replicas == 1
 

@@ -60,6 +60,13 @@ def test_a_percentile_of_ones_own_replaces_the_default(api, dry_namespace):
     assert stored["objectives"]["timeToFirstToken"] == {"p50": "500ms"}
 
 
+@pytest.mark.parametrize("written", ["1.42s", "3.4ms", "1500us", "0.5s", "1m30s"])
+def test_durations_are_those_of_go(api, dry_namespace, written):
+    obj = changed("spec.objectives.timePerOutputToken", {"p95": written})
+    stored = create(api, deployments(dry_namespace), in_namespace(obj, dry_namespace))["spec"]
+    assert stored["objectives"]["timePerOutputToken"] == {"p95": written}
+
+
 def test_defaults_of_pools(api):
     stored = create(api, POOLS, POOL)["spec"]
     typed = AcceleratorPoolSpec.model_validate(POOL["spec"])
@@ -91,6 +98,13 @@ def test_several_problems_are_said_at_once(api, dry_namespace):
     assert "there is no budget" in text
     assert "is not a duration above 0" in text
     assert "is not an amount of US dollars above 0" in text
+
+
+def test_an_empty_histogram_breaks_no_rule_beside(api, dry_namespace):
+    load = {"inputTokens": {"histogram": []}, "outputTokens": {"histogram": []}, "sharedPrefixTokens": 5}
+    obj = changed("spec.workload", {"requestsPerMinute": {"expected": 1}, **load})
+    text = refusal(api, deployments(dry_namespace), in_namespace(obj, dry_namespace))
+    assert text.count("Invalid value") == 2
 
 
 EXAMPLES = sorted(path for path in (ROOT / "examples").rglob("*.yaml") if "demo" not in path.parts)

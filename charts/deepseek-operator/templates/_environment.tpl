@@ -40,7 +40,10 @@ Values to the operator's settings: one variable each. A number is written as it 
   "LOG_LEVEL" .Values.logLevel
 }}
 {{- range $name := keys $variables | sortAlpha }}
+{{- $value := get $variables $name }}
+{{- /* Helm reads numbers as floats, and toString would write two million as 2e+06. */ -}}
+{{- if and (kindIs "float64" $value) (eq (floor $value) $value) }}{{ $value = int64 $value }}{{ end }}
 - name: DEEPSEEK_{{ $name }}
-  value: {{ get $variables $name | toString | quote }}
+  value: {{ $value | toString | quote }}
 {{- end }}
 {{- end }}

@@ -7,8 +7,9 @@ from typing import Any
 
 from deepseek_operator.api.check import at, check, in_order, nearest, shown, without_nulls
 from deepseek_operator.api.deployment import AcceleratorRules, DeepSeekDeploymentSpec
+from deepseek_operator.api.envelope import envelope_problems, spec_of
 from deepseek_operator.api.lengths import distributions
-from deepseek_operator.api.names import API_VERSION, DEPLOYMENT_KIND, DEPLOYMENT_NAME
+from deepseek_operator.api.names import DEPLOYMENT_KIND, DEPLOYMENT_NAME
 from deepseek_operator.api.rules import decimal_of, duration_s
 from deepseek_operator.api.workload import PERCENTILES, LatencyObjective
 from deepseek_operator.world import Object
@@ -26,23 +27,14 @@ def deployment_input(obj: Object, *, catalog: Catalog, in_cluster: bool = False)
     The rules are those of the CRD, so that a file is refused for what the cluster would refuse it for.
     ``in_cluster`` also applies those that make no sense in the embedded world.
     """
-    raw = without_nulls(obj.get("spec", {}))
+    raw = without_nulls(spec_of(obj))
     spec, problems = check(DeepSeekDeploymentSpec, raw, "spec", in_cluster=in_cluster)
     problems += _about_catalog(raw, catalog)
-    problems = [*_about_object(obj), *in_order(DeepSeekDeploymentSpec, problems, "spec")]
+    around = envelope_problems(obj, DEPLOYMENT_KIND, DEPLOYMENT_NAME)
+    problems = [*around, *in_order(DeepSeekDeploymentSpec, problems, "spec")]
     if spec is None or problems:
         raise InputError(tuple(problems))
     return _converted(obj, spec, catalog)
-
-
-def _about_object(obj: Object) -> Iterator[Problem]:
-    metadata: Any = obj.get("metadata") or {}
-    for name, wanted in (("apiVersion", API_VERSION), ("kind", DEPLOYMENT_KIND)):
-        if obj.get(name) != wanted:
-            yield Problem(name, shown(obj.get(name)), f"is not {wanted}", f"write {name}: {wanted}")
-    name = metadata.get("name", "")
-    if not (isinstance(name, str) and DEPLOYMENT_NAME.holds(name)):
-        yield Problem("metadata.name", shown(name), DEPLOYMENT_NAME.message, DEPLOYMENT_NAME.remedy)
 
 
 def _about_catalog(raw: Any, catalog: Catalog) -> Iterator[Problem]:
@@ -111,8 +103,8 @@ def _converted(obj: Object, spec: DeepSeekDeploymentSpec, catalog: Catalog) -> D
     rate, source = load.requests_per_minute, spec.model.source
     inputs, outputs = distributions(load)
     return DeploymentInput(
-        key=DeploymentKey(metadata.get("namespace", ""), metadata["name"]),
-        generation=int(metadata.get("generation", 1)),
+        key=DeploymentKey(metadata.get("namespace") or "", metadata["name"]),
+        generation=int(metadata.get("generation") or 1),
         model=spec.model.name,
         demand=Demand(
             expected_requests_per_min=float(rate.expected),

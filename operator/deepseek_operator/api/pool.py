@@ -16,7 +16,7 @@ from deepseek_operator.api.base import (
     Resource,
     Text,
 )
-from deepseek_operator.api.rules import Rule, matching
+from deepseek_operator.api.rules import DAY_PATTERN, Rule, matching
 from deepseek_operator.api.scheduling import NodeSelector, Tolerations
 from deepseek_planner.hardware import CapacityType, InterNode, IntraNode
 
@@ -39,9 +39,7 @@ class PoolPrice(Resource):
         Annotated[
             str,
             MaxLen(10),
-            matching(
-                r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", "is not a date", "write it like 2026-11-20"
-            ),
+            matching(DAY_PATTERN, "is not a date", "write it like 2026-11-20"),
         ]
         | None
     ) = Field(default=None, description="Day on which the price held; the day the pool was made when left out.")

@@ -12,22 +12,27 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from deepseek_planner.units import MONEY_PATTERN
+
 GROUP = "serving.deepseek-operator.dev"
 """API group; also the prefix of the operator's own labels and annotations."""
 
-MONEY_PATTERN = r"^([1-9][0-9]{0,8}(\.[0-9]{1,6})?|0\.[0-9]{0,5}[1-9][0-9]{0,5})$"
-"""A decimal number of dollars above zero, in millionths at the finest."""
 AMOUNT_PATTERN = r"^(0|[1-9][0-9]{0,8})(\.[0-9]{1,6})?$"
 """A decimal number, zero included."""
 AVAILABILITY_PATTERN = r"^[5-9][0-9](\.[0-9]{1,2})?$"
 """Percents from 50 to 99.99."""
-DURATION_PATTERN = r"^([0-9]{1,6}(ms|s|m|h)){1,4}$"
+DURATION_PATTERN = r"^([0-9]{1,6}(\.[0-9]{1,6})?(us|ms|s|m|h)){1,4}$"
+"""As Go writes durations, from microseconds up: every number may have a fraction."""
+_DAYS = "(0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8])"
+DAY_PATTERN = rf"^20([0-9]{{2}}-({_DAYS})|([02468][048]|[13579][26])-02-29)$"
+"""A day of this century that the calendar has."""
 NAME_PATTERN = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
 """A DNS label that may name a Service, short enough that names derived from it stay readable."""
 MODEL_PATTERN = r"^[a-z0-9]([-a-z0-9._]{0,61}[a-z0-9])?$"
 ACCELERATOR_PATTERN = r"^[A-Za-z0-9]([-A-Za-z0-9._]{0,61}[A-Za-z0-9])?$"
 
-_MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+_WRITE_DURATION = "write it like 800ms, 1.5s, 15m or 1h30m"
+_SECONDS = {"us": Decimal("1e-6"), "ms": Decimal("1e-3"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,31 +104,14 @@ def exactly_one(fields: tuple[str, ...], message: str, remedy: str) -> Rule:
     )
 
 
-def duration_ms(text: str) -> int:
-    """Milliseconds of a duration such as ``800ms``, ``15m`` or ``1h30m``; ValueError when it is none."""
-    if not found(DURATION_PATTERN, text):
-        raise ValueError(f"{text!r} is not a duration; write it like 800ms, 15m or 1h30m")
-    return sum(int(count) * _MILLISECONDS[unit] for count, unit in re.findall(r"([0-9]+)(ms|s|m|h)", text))
-
-
 def duration_s(text: str) -> float:
-    """Seconds of a duration such as ``800ms``, ``15m`` or ``1h30m``; ValueError when it is none."""
-    return duration_ms(text) / 1000
+    """Seconds of a duration such as ``800ms``, ``1.42s`` or ``1h30m``; ValueError when it is none.
 
-
-def format_duration(seconds: float) -> str:
-    """Seconds as a duration a person would write: ``620ms``, ``45s``, ``15m``, ``1h30m``."""
-    milliseconds = round(seconds * 1000)
-    if milliseconds < 1000:
-        return f"{milliseconds}ms"
-    if milliseconds < 10_000 and milliseconds % 1000:
-        return f"{milliseconds}ms"
-    whole, parts = round(milliseconds / 1000), []
-    for size, unit in ((3600, "h"), (60, "m"), (1, "s")):
-        count, whole = divmod(whole, size)
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts)
+    Added up as decimals: ``3.4ms`` is the float nearest to 0.0034, as it is where it was printed.
+    """
+    if not found(DURATION_PATTERN, text):
+        raise ValueError(f"{text!r} is not a duration; {_WRITE_DURATION}")
+    return float(sum(Decimal(count) * _SECONDS[unit] for count, unit in re.findall(r"([0-9.]+)([a-z]+)", text)))
 
 
 def decimal_of(amount: int | str) -> Decimal:
@@ -149,12 +137,12 @@ AVAILABILITY = decimal_matching(
 )
 DURATION = Rule(
     cel=f"self.matches({quoted(DURATION_PATTERN)}) && self.matches('[1-9]')",
-    holds=lambda text: found(DURATION_PATTERN, text) and duration_ms(text) > 0,
+    holds=lambda text: found(DURATION_PATTERN, text) and duration_s(text) > 0,
     message="is not a duration above 0",
-    remedy="write it like 800ms, 15m or 1h30m",
+    remedy=_WRITE_DURATION,
 )
 DURATION_OR_ZERO = matching(
-    DURATION_PATTERN, "is not a duration of at least 0", "write it like 0s, 800ms, 15m or 1h30m"
+    DURATION_PATTERN, "is not a duration of at least 0", "write it like 0s, 800ms, 1.5s, 15m or 1h30m"
 )
 MODEL_NAME = matching(
     MODEL_PATTERN, "is not a name of the catalogue", "write it as on the hub, in lower case, such as deepseek-v3.1"

@@ -69,6 +69,7 @@ class Lengths(Resource):
         default=None, description="Instead of mean, p90 and max: buckets by ascending upTo, percents adding up to 100."
     )
 
+    # An empty histogram breaks no rule: that it has too few entries says it all.
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             cel="has(self.histogram) ? !has(self.mean) && !has(self.p90) && !has(self.max) "
@@ -102,8 +103,9 @@ class Lengths(Resource):
             field="mean",
         ),
         Rule(
-            cel="!has(self.histogram) || self.histogram.map(bucket, bucket.percent).sum() == 100",
-            holds=lambda it: it.histogram is None or sum(bucket.percent for bucket in it.histogram) == 100,
+            cel="!has(self.histogram) || size(self.histogram) == 0 "
+            "|| self.histogram.map(bucket, bucket.percent).sum() == 100",
+            holds=lambda it: not it.histogram or sum(bucket.percent for bucket in it.histogram) == 100,
             message="the percents do not add up to 100",
             remedy="make them the shares of all requests",
             field="histogram",
@@ -136,7 +138,7 @@ class PromptLengths(Lengths):
         Rule(
             cel="!has(self.histogram) || self.histogram.all(bucket, has(bucket.outputMean)) "
             "|| self.histogram.all(bucket, !has(bucket.outputMean))",
-            holds=lambda it: it.histogram is None or len({bucket.output_mean is None for bucket in it.histogram}) == 1,
+            holds=lambda it: not it.histogram or len({bucket.output_mean is None for bucket in it.histogram}) == 1,
             message="some buckets have outputMean and some have not",
             remedy="set it in every bucket, or in none",
             field="histogram",
@@ -182,12 +184,12 @@ class Workload(Resource):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             cel="has(self.inputTokens.mean) ? self.sharedPrefixTokens <= self.inputTokens.mean "
-            ": !has(self.inputTokens.histogram) "
+            ": !has(self.inputTokens.histogram) || size(self.inputTokens.histogram) == 0 "
             "|| self.inputTokens.histogram.exists(bucket, bucket.upTo >= self.sharedPrefixTokens)",
             holds=lambda load: (
                 load.shared_prefix_tokens <= load.input_tokens.mean
                 if load.input_tokens.mean is not None
-                else load.input_tokens.histogram is None
+                else not load.input_tokens.histogram
                 or any(bucket.up_to >= load.shared_prefix_tokens for bucket in load.input_tokens.histogram)
             ),
             message="the shared prefix is longer than the prompts that begin with it",
@@ -210,7 +212,7 @@ class Workload(Resource):
         Rule(
             cel="!has(self.inputTokens.histogram) || self.inputTokens.histogram.all(bucket, !has(bucket.outputMean) "
             "|| (has(self.outputTokens.max) ? bucket.outputMean <= self.outputTokens.max "
-            ": !has(self.outputTokens.histogram) "
+            ": !has(self.outputTokens.histogram) || size(self.outputTokens.histogram) == 0 "
             "|| self.outputTokens.histogram.exists(other, bucket.outputMean <= other.upTo)))",
             holds=_is_never_longest,
             message="an outputMean is above the longest answer of outputTokens",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from deepseek_planner.catalog import Catalog
+from deepseek_planner.catalog import Catalog, price_sources
 from deepseek_planner.explain import plan_document
 from deepseek_planner.models import ModelSpec
 from deepseek_planner.plan import DeploymentInput, DeploymentKey, DeploymentPlan, Policy, Snapshot
@@ -51,7 +51,14 @@ class Answer:
                 yield explained.candidates_screen(planned, asked[key].model)
                 yield explained.matrix_screen(self._matrix(asked[key]))
         if not self.has_pools:
-            yield "\n" + screens.sources_line(self.catalog.price_sources())
+            yield "\n" + screens.sources_line(price_sources(self.snapshot.offerings))
+
+    def unused_prices(self) -> str:
+        """Which prices of one's own count for nothing, and why; empty where pools say what is offered."""
+        from deepseek_operator.cli import screens  # noqa: PLC0415
+
+        unused = () if self.has_pools else self.catalog.unused_prices(self.snapshot.offerings)
+        return screens.unused_line(unused) if unused else ""
 
     def html(self) -> Iterator[str]:
         """One page."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # what is slow to import is imported where it is used
     from datetime import datetime
 
     from deepseek_operator.cli.answer import Answer
+    from deepseek_operator.documents import Document
     from deepseek_planner.catalog import Catalog
     from deepseek_planner.errors import Problem
     from deepseek_planner.hardware import Offering
@@ -93,6 +94,7 @@ def _planned(args: argparse.Namespace, now: datetime) -> int:
 
 def _run(args: argparse.Namespace, now: datetime) -> int:
     found = answer(args, now)
+    sys.stderr.write(found.unused_prices())
     if args.output in {"json", "yaml"}:
         _write(found.document(), args.output)
     else:
@@ -109,7 +111,7 @@ def answer(args: argparse.Namespace, now: datetime) -> Answer:
     from deepseek_planner.search import plan  # noqa: PLC0415
 
     problems: list[Problem] = []
-    catalog = _priced(catalogs.load(), args.prices, problems)
+    catalog = _priced(catalogs.load(), args.prices, now, problems)
     deployments = _deployments(args.file, catalog, problems)
     offerings = catalog.default_offerings()
     if args.pools is not None:
@@ -126,57 +128,59 @@ def answer(args: argparse.Namespace, now: datetime) -> Answer:
 def _policy(args: argparse.Namespace, problems: list[Problem]) -> Policy:
     from deepseek_planner.errors import Problem  # noqa: PLC0415
     from deepseek_planner.plan import Policy, Routing  # noqa: PLC0415
-    from deepseek_planner.units import micro_usd  # noqa: PLC0415
+    from deepseek_planner.units import written_usd  # noqa: PLC0415
 
     routing = Routing.BY_LENGTH if args.routing == "by-length" else Routing.EVEN
     if args.max_usd_per_hour is None:
         return Policy(routing=routing)
     try:
-        return Policy(routing=routing, max_usd_per_hour=micro_usd(args.max_usd_per_hour))
+        return Policy(routing=routing, max_usd_per_hour=written_usd(args.max_usd_per_hour))
     except ValueError:
         text = args.max_usd_per_hour
-        problems.append(Problem("--max-usd-per-hour", text, "is not an amount of dollars", "write it like 60 or 2.50"))
+        remedy = "write it like 60 or 2.50"
+        problems.append(Problem("--max-usd-per-hour", text, "is not an amount of US dollars above 0", remedy))
         return Policy(routing=routing)
 
 
 def _deployments(files: Sequence[Path], catalog: Catalog, problems: list[Problem]) -> tuple[DeploymentInput, ...]:
     from deepseek_operator.api.convert import deployment_input  # noqa: PLC0415
+    from deepseek_operator.documents import repeated  # noqa: PLC0415
     from deepseek_planner.errors import InputError, Problem  # noqa: PLC0415
 
     found: list[DeploymentInput] = []
     before = len(problems)
-    for path, obj in _objects(files, problems):
-        if obj.get("kind") != "DeepSeekDeployment":
-            continue
+    read = [item for item in _documents(files, problems) if item.object.get("kind") == "DeepSeekDeployment"]
+    for document in read:
         try:
-            found.append(deployment_input(obj, catalog=catalog))
+            found.append(deployment_input(document.object, catalog=catalog))
         except InputError as error:
-            problems += [_within(f"{path}: {_name(obj)}", item) for item in error.problems]
+            problems += _within(document, error.problems)
+    problems += repeated(read)
     if not found and len(problems) == before:
         names = ", ".join(str(path) for path in files)
         problems.append(
             Problem("kind", names, "no DeepSeekDeployment in there", "give a file with kind: DeepSeekDeployment")
         )
-    keys = [item.key for item in found]
-    problems += [
-        Problem("metadata.name", str(key), "stands more than once", "give each deployment its own name")
-        for key in sorted(set(keys))
-        if keys.count(key) > 1
-    ]
     return tuple(found)
 
 
 def _offerings(files: Sequence[Path], catalog: Catalog, now: datetime, problems: list[Problem]) -> tuple[Offering, ...]:
+    from deepseek_operator.documents import repeated  # noqa: PLC0415
+    from deepseek_operator.node_form import form_problems  # noqa: PLC0415
     from deepseek_operator.pools import offerings, pool_problems  # noqa: PLC0415
     from deepseek_planner.errors import Problem  # noqa: PLC0415
 
-    by_kind: dict[str, list[Mapping[str, Any]]] = {}
+    by_kind: dict[str, list[Mapping[str, Any]]] = {"AcceleratorPool": [], "Node": [], "Pod": []}
     before = len(problems)
-    for path, obj in _objects(files, problems):
-        by_kind.setdefault(str(obj.get("kind")), []).append(obj)
-        if obj.get("kind") == "AcceleratorPool":
-            problems += [_within(f"{path}: {_name(obj)}", item) for item in pool_problems(obj, catalog=catalog)]
-    pools, nodes = by_kind.get("AcceleratorPool", []), by_kind.get("Node", [])
+    read = [item for item in _documents(files, problems) if item.object.get("kind") in tuple(by_kind)]
+    for document in read:
+        kind = str(document.object["kind"])
+        by_kind[kind].append(document.object)
+        is_pool = kind == "AcceleratorPool"
+        found = pool_problems(document.object, catalog=catalog) if is_pool else form_problems(document.object)
+        problems += _within(document, found)
+    problems += repeated(read)
+    pools, nodes = by_kind["AcceleratorPool"], by_kind["Node"]
     if not pools and not nodes and len(problems) == before:
         names = ", ".join(str(path) for path in files)
         problems.append(
@@ -184,10 +188,10 @@ def _offerings(files: Sequence[Path], catalog: Catalog, now: datetime, problems:
         )
     if len(problems) > before:
         return ()
-    return offerings(pools, nodes, by_kind.get("Pod", []), catalog=catalog, now=now)
+    return offerings(pools, nodes, by_kind["Pod"], catalog=catalog, now=now)
 
 
-def _priced(catalog: Catalog, path: Path | None, problems: list[Problem]) -> Catalog:
+def _priced(catalog: Catalog, path: Path | None, now: datetime, problems: list[Problem]) -> Catalog:
     """The catalogue with one's own prices, where they are given and can be read."""
     from deepseek_planner.errors import InputError  # noqa: PLC0415
     from deepseek_planner.price_list import parse  # noqa: PLC0415
@@ -196,7 +200,7 @@ def _priced(catalog: Catalog, path: Path | None, problems: list[Problem]) -> Cat
     if text is None:
         return catalog
     try:
-        return catalog.with_prices(parse(text, str(path)))
+        return catalog.with_prices(parse(text, str(path), today=now.date()))
     except InputError as error:
         problems += error.problems
         return catalog
@@ -216,45 +220,21 @@ def _text(path: Path, what: str, problems: list[Problem]) -> str | None:
     return None
 
 
-def _name(obj: Mapping[str, Any]) -> str:
-    metadata = obj.get("metadata")
-    return str(metadata.get("name", "?")) if isinstance(metadata, dict) else "?"
+def _within(document: Document, problems: Iterable[Problem]) -> list[Problem]:
+    """The problems of an object, with where it stands and its name."""
+    metadata = document.object.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return [replace(item, field=f"{document.place}: {name or '?'}: {item.field}") for item in problems]
 
 
-def _within(where: str, problem: Problem) -> Problem:
-    return replace(problem, field=f"{where}: {problem.field}")
+def _documents(files: Iterable[Path], problems: list[Problem]) -> Iterator[Document]:
+    """What the files hold; what cannot be read is noted and left out."""
+    from deepseek_operator.documents import documents  # noqa: PLC0415
 
-
-def _objects(files: Iterable[Path], problems: list[Problem]) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-    """Documents of YAML files, lists taken apart; what is no object is noted and left out."""
-    import yaml  # noqa: PLC0415
-
-    from deepseek_planner.errors import Problem  # noqa: PLC0415
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     for path in files:
         text = _text(path, "a YAML file", problems)
-        if text is None:
-            continue
-        try:
-            documents = [item for item in yaml.load_all(text, Loader=loader) if item is not None]
-        except yaml.YAMLError as error:
-            reason = " ".join(str(error).split())
-            problems.append(Problem(str(path), "file", f"is not YAML ({reason})", "mend the file"))
-            continue
-        for index, obj in enumerate(item for document in documents for item in _items(document)):
-            if isinstance(obj, dict):
-                yield path, obj
-            else:
-                problems.append(
-                    Problem(f"{path}[{index}]", type(obj).__name__, "is not an object", "write apiVersion, kind, …")
-                )
-
-
-def _items(document: Any) -> list[Any]:
-    if isinstance(document, dict) and document.get("kind") == "List":
-        return list(document.get("items") or ())
-    return [document]
+        if text is not None:
+            yield from documents(text, str(path), problems)
 
 
 def _write(document: Any, output: str) -> None:

@@ -7,8 +7,14 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from deepseek_operator import errors, settings
+
+if TYPE_CHECKING:
+    from deepseek_planner.catalog import Catalog
 
 _EXAMPLE = """\
 Connects as the pod's service account, or else to the current context of KUBECONFIG.
@@ -86,7 +92,9 @@ def run(args: argparse.Namespace) -> int:
     from deepseek_planner import catalog  # noqa: PLC0415
 
     try:
-        facts = PriceFile(chosen.price_file, catalog.load()).catalog if chosen.price_file else catalog.load
+        facts: Callable[[], Catalog] = catalog.load
+        if chosen.price_file:
+            facts = PriceFile(chosen.price_file, facts(), today=lambda: datetime.now(UTC).date()).catalog
     except errors.SettingsError as error:
         print(error, file=sys.stderr)
         return 2

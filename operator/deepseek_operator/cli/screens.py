@@ -21,6 +21,7 @@ from deepseek_planner.plan import (
     Rejection,
     RejectionReason,
 )
+from deepseek_planner.price_list import OwnPrice
 from deepseek_planner.units import MicroUsd, format_usd
 
 SAID_BY_MESSAGE = frozenset(
@@ -32,6 +33,9 @@ SAID_BY_MESSAGE = frozenset(
         RejectionReason.TPOT_TOO_HIGH,
     }
 )
+
+MOST_UNUSED = 5
+"""Lines of a price file that are named."""
 
 CAPACITY = {"Spot": "spot", "OnDemand": "on-demand", "Reserved": "reserved"}
 
@@ -74,7 +78,7 @@ def _asked(asked: DeploymentInput) -> str:
     objectives, demand = asked.objectives, asked.demand
     parts = [asked.model, f"{demand.expected_requests_per_min:g} req/min (peak {demand.peak_requests_per_min:g})"]
     parts += [
-        f"{name} p{target.percentile} <= {latency(target.limit_s)}"
+        f"{name} p{target.percentile} <= {latency_asked(target.limit_s)}"
         for name, target in (("TTFT", objectives.time_to_first_token), ("TPOT", objectives.time_per_output_token))
         if isinstance(target, LatencyTarget)
     ]
@@ -171,6 +175,11 @@ def latency(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds >= 0.01 else f"{seconds * 1000:.1f} ms"
 
 
+def latency_asked(seconds: float) -> str:
+    """A target as it was asked, nothing rounded away: ``40.5 ms``, ``1.425 s``."""
+    return f"{seconds:.9g} s" if seconds >= 1 else f"{seconds * 1000:.9g} ms"
+
+
 def limit(amount: MicroUsd) -> str:
     """Dollars as a person writes a limit: ``60``, ``2.50``."""
     return format_usd(amount).removesuffix(".00")
@@ -184,3 +193,13 @@ def spaced(name: str) -> str:
 def sources_line(sources: Sequence[str]) -> str:
     """Which price list was used when nobody gave pools."""
     return "prices: shipped list, no --pools given\n" + "".join(f"  {source}\n" for source in sources)
+
+
+def unused_line(unused: Sequence[OwnPrice]) -> str:
+    """Which lines of a price file count for nothing when nobody gave pools."""
+    named = [" ".join(filter(None, (item.instance_type, item.zone, str(item.capacity_type)))) for item in unused]
+    more = f" and {len(named) - MOST_UNUSED} more" if len(named) > MOST_UNUSED else ""
+    return (
+        f"prices not used: {', '.join(named[:MOST_UNUSED])}{more}; without --pools, what the shipped list holds is "
+        "offered, by region, on demand and spot: give --pools for anything else\n"
+    )

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from deepseek_operator.api.check import at, shown
+from deepseek_operator.documents import Document, documents, repeated
 from deepseek_operator.local.store import timestamp, utc_now
 from deepseek_operator.render.names import API_VERSION
 from deepseek_operator.world import Kind, Object
@@ -30,18 +29,20 @@ def read(path: Path, *, kinds: Iterable[Kind]) -> Sequence[Object]:
     """The resources in a file. Raises InputError for what cannot be read and for other kinds."""
     allowed = tuple(kinds)
     try:
-        documents = [item for item in yaml.safe_load_all(path.read_text()) if item is not None]
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise _refused(str(path), "", str(error.strerror), "name a file that can be read") from None
-    except yaml.YAMLError as error:
-        raise _refused(str(path), "", " ".join(str(error).split()), "write YAML or JSON") from None
-    items = [part for item in documents for part in _parts(item)]
-    if not items:
+    except UnicodeDecodeError as error:
+        raise _refused(str(path), "", f"is no text ({error.reason})", "write YAML or JSON in UTF-8") from None
+    problems: list[Problem] = []
+    found = list(documents(text, str(path), problems))
+    if not found and not problems:
         raise _refused(str(path), "empty", "there is no resource in it", f"write a {allowed[0]}")
-    problems = [problem for item in items for problem in _wrong_kind(path, item, allowed)]
+    problems += [problem for item in found for problem in _wrong_kind(item, allowed)]
+    problems += repeated(found)
     if problems:
         raise InputError(tuple(problems))
-    return [_placed(item) for item in items]
+    return [_placed(item.object) for item in found]
 
 
 def default_pool(*, slots: int) -> Object:
@@ -67,27 +68,24 @@ def default_pool(*, slots: int) -> Object:
     }
 
 
-def _parts(item: Any) -> Sequence[Any]:
-    return item.get("items", []) if isinstance(item, dict) and item.get("kind") == "List" else [item]
-
-
-def _wrong_kind(path: Path, item: Any, allowed: Sequence[Kind]) -> Iterable[Problem]:
-    kind = item.get("kind") if isinstance(item, dict) else type(item).__name__
+def _wrong_kind(document: Document, allowed: Sequence[Kind]) -> Iterable[Problem]:
+    kind, name = document.object.get("kind"), at(document.object, "metadata.name")
     if kind not in allowed:
-        yield Problem(f"{path}: kind", repr(kind), "is not served here", f"write {' or '.join(allowed)}")
-    elif not isinstance(item.get("metadata"), dict) or not item["metadata"].get("name"):
-        yield Problem(f"{path}: metadata.name", "not set", "is required", "name the resource")
+        remedy = f"write {' or '.join(allowed)}"
+        yield Problem(f"{document.place}: kind", repr(kind), "is not served here", remedy)
+    elif not isinstance(name, str) or not name:
+        yield Problem(f"{document.place}: metadata.name", shown(name), "is required", "name the resource")
 
 
-def _placed(item: dict[str, Any]) -> Object:
+def _placed(item: Object) -> Object:
     """With a namespace, and with a weights path that does not depend on where an engine starts."""
     if item["kind"] != Kind.DEPLOYMENT:
         return item
-    metadata = {"namespace": DEFAULT_NAMESPACE, **item["metadata"]}
-    spec = item.get("spec")
-    source = ((spec.get("model") or {}).get("source") or {}) if isinstance(spec, dict) else {}
-    if isinstance(source, dict) and isinstance(source.get("path"), str):
-        model = {**item["spec"]["model"], "source": {**source, "path": str(Path(source["path"]).absolute())}}
+    metadata = {**item["metadata"], "namespace": item["metadata"].get("namespace") or DEFAULT_NAMESPACE}
+    path = at(item, "spec.model.source.path")
+    if isinstance(path, str):
+        model = item["spec"]["model"]
+        model = {**model, "source": {**model["source"], "path": str(Path(path).absolute())}}
         return {**item, "metadata": metadata, "spec": {**item["spec"], "model": model}}
     return {**item, "metadata": metadata}
 

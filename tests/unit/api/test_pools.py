@@ -374,7 +374,7 @@ def test_quantities(text, value):
     assert float(quantity(text)) == pytest.approx(value)
 
 
-@pytest.mark.parametrize("text", [None, "", "soon"])
+@pytest.mark.parametrize("text", [None, "", "soon", "nan", "inf", "1e999", "\N{FULLWIDTH DIGIT ONE}", "1_000", True])
 def test_what_is_no_quantity_is_nothing(text):
     assert quantity(text) == 0
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import pytest
+
 from deepseek_operator.settings import from_environment
 from support.charts import render, the
 
@@ -52,6 +54,15 @@ def test_every_variable_is_read_and_every_setting_has_a_value():
     variables = environment()
     from_environment(variables)
     assert set(variables) == variables.asked - NOT_OF_THE_CHART
+
+
+@pytest.mark.parametrize(
+    ("written", "micro_usd"), [(2_000_000, 2_000_000_000_000), (99.5, 99_500_000), ("60", 60_000_000)]
+)
+def test_a_budget_arrives_as_it_is_written(written, micro_usd):
+    """Helm holds every number as a float and would write the large ones as 2e+06."""
+    settings = from_environment(environment(policy={"maxUSDPerHour": written}))
+    assert settings.policy.max_usd_per_hour == micro_usd
 
 
 def test_values_arrive():

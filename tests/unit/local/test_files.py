@@ -49,10 +49,14 @@ def test_the_default_pool_is_admitted_and_priced_per_vcpu(admit):
     ("text", "said"),
     [
         ("", "there is no resource in it"),
-        ("a: [", "write YAML or JSON"),
+        ("a: [", "is not YAML"),
         ("kind: Secret\nmetadata: {name: x}\n", "'Secret'"),
-        ("- 1\n", "'list'"),
+        ("- 1\n", "list: is not an object"),
         ("kind: DeepSeekDeployment\n", "metadata.name"),
+        ("kind: DeepSeekDeployment\nmetadata: {name: [x]}\n", "metadata.name"),
+        ("kind: DeepSeekDeployment\nmetadata: {name: x}\n---\n" * 2, "document 1 and"),
+        ("kind: List\nitems: 5\n", "items: int: is not a list"),
+        ("a: &a [*a]\n", "is nested more than 64 levels deep"),
     ],
 )
 def test_what_cannot_be_served_is_refused_with_what_to_do(tmp_path, text, said):
@@ -60,6 +64,13 @@ def test_what_cannot_be_served_is_refused_with_what_to_do(tmp_path, text, said):
         files.read(write(tmp_path, text), kinds=[Kind.DEPLOYMENT])
 
     assert said in str(refused.value)
+
+
+def test_a_source_of_another_form_is_left_for_admission(tmp_path, admit):
+    text = "kind: DeepSeekDeployment\nmetadata: {name: x}\nspec: {model: {name: deepseek-v3, source: 5}}\n"
+    (deployment,) = files.read(write(tmp_path, text), kinds=[Kind.DEPLOYMENT])
+    with pytest.raises(InputError, match="source: 5: is not an object"):
+        admit[Kind.DEPLOYMENT](deployment)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):

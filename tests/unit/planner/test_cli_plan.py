@@ -63,11 +63,17 @@ def test_the_explanation_names_every_alternative_as_text_and_as_a_page(capsys: p
     assert all(name in page for name in names)
 
 
-def test_a_limit_of_all_deployments_must_be_an_amount(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("amount", ["cheap", "1e3", "1_000", "\N{FULLWIDTH DIGIT SIX}0", "0", " 60", "60\n", "1."])
+def test_a_limit_of_all_deployments_must_be_an_amount(amount: str, capsys: pytest.CaptureFixture[str]) -> None:
     case = str(CASES / "v3-cheapest.yaml")
 
-    assert run("-f", case, "--pools", str(POOLS), "--max-usd-per-hour", "cheap") == 2
-    assert "--max-usd-per-hour" in capsys.readouterr().err
+    assert run("-f", case, "--pools", str(POOLS), "--max-usd-per-hour", amount) == 2
+    assert f"--max-usd-per-hour: {amount}: is not an amount of US dollars above 0" in capsys.readouterr().err
+
+
+def test_a_limit_of_all_deployments_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    case = str(CASES / "v3-cheapest.yaml")
+
     assert run("-f", case, "--pools", str(POOLS), "--max-usd-per-hour", "500", "-o", "json") == 0
 
 
@@ -85,6 +91,31 @@ def test_own_prices_come_before_the_shipped_list(tmp_path: Path, capsys: pytest.
     assert float(dollars) == 3.0 * replicas
     assert "contract 17 (2026-11-20)" in out
     assert "prices older than" not in out
+
+
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_a_price_that_counts_for_nothing_is_said_and_no_source(
+    output: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "instance_type,zone,capacity_type,usd_per_node_hour,as_of\np5.48xlarge,us-east-1a,OnDemand,1,2026-11-20\n"
+    case, prices = str(CASES / "v3-cheapest.yaml"), write(tmp_path, line, "prices.csv")
+
+    assert run("-f", case, "--prices", prices, "-o", output, now=datetime(2026, 11, 22, tzinfo=UTC)) == 0
+    told = capsys.readouterr()
+    assert told.err.startswith("prices not used: p5.48xlarge us-east-1a OnDemand; without --pools, ")
+    assert "prices.csv" not in told.out
+    pools = ("--pools", str(POOLS))
+    assert run("-f", case, *pools, "--prices", prices, "-o", output, now=datetime(2026, 11, 22, tzinfo=UTC)) == 0
+    assert not capsys.readouterr().err
+
+
+def test_a_price_of_the_future_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = "instance_type,capacity_type,usd_per_node_hour,as_of\np5.48xlarge,OnDemand,1,2099-01-01\n"
+    prices = write(tmp_path, line, "p.csv")
+
+    case = str(CASES / "v3-cheapest.yaml")
+    assert run("-f", case, "--prices", prices, now=datetime(2026, 11, 22, tzinfo=UTC)) == 2
+    assert "p.csv line 2: as_of: 2099-01-01: is in the future: it is 2026-11-22" in capsys.readouterr().err
 
 
 def test_a_price_file_is_refused_line_by_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,6 +149,27 @@ def test_an_infeasible_request_exits_3_and_says_what_would_do(capsys: pytest.Cap
     assert "would be feasible with: $/h >= " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("field", "typed", "shown", "target"),
+    [("timeToFirstToken", "40.5ms", "40.5 ms", "TTFT"), ("timePerOutputToken", "1500us", "1.5 ms", "TPOT")],
+)
+def test_a_latency_that_would_do_can_be_typed_back(
+    field: str, typed: str, shown: str, target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = yaml.safe_load(REQUEST)
+    request["spec"]["objectives"][field] = {"p95": typed}
+    assert run("-f", write(tmp_path, yaml.safe_dump(request)), "--pools", str(POOLS)) == 3
+    out = capsys.readouterr().out
+    assert f"{target} p95 <= {shown} · " in out
+    (change,) = (line for line in out.splitlines() if line.startswith("  would be feasible with: "))
+    said = change.split(f"{target} >= ")[1].split(",")[0]
+
+    request["spec"]["objectives"][field] = {"p95": said.replace(" ", "")}
+
+    assert run("-f", write(tmp_path, yaml.safe_dump(request)), "--pools", str(POOLS)) == 0
+    assert f"{target} p95 <= {said}" in capsys.readouterr().out
+
+
 def test_bad_input_exits_2_with_every_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (
         REQUEST.replace("deepseek-v3}", "deepseek-v9}")
@@ -149,6 +201,32 @@ def test_files_that_hold_no_request_are_refused(
 ) -> None:
     assert run("-f", write(tmp_path, text), "--pools", str(POOLS)) == 2
     assert expected in capsys.readouterr().err
+
+
+def test_a_pool_that_stands_twice_is_refused_with_both_places(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case, pools = str(CASES / "v3-cheapest.yaml"), POOLS.read_text(encoding="utf-8")
+    first = next(item for item in yaml.safe_load_all(pools) if item)
+    again = write(tmp_path, yaml.safe_dump(first | {"metadata": {"name": first["metadata"]["name"], "labels": {}}}))
+    said = f"metadata.name: AcceleratorPool {first['metadata']['name']}: stands more than once: in"
+
+    assert run("-f", case, "--pools", str(POOLS), "--pools", again) == 2
+    assert f"{said} {POOLS} document 1 and {again}; name each file once" in capsys.readouterr().err
+    assert run("-f", case, "--pools", again, "--pools", again) == 2
+    assert f"{said} {again} and {again}; " in capsys.readouterr().err
+
+
+def test_a_node_and_a_request_that_stand_twice_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n0"}}
+    nodes = write(tmp_path, yaml.safe_dump({"kind": "List", "items": [node, node]}), "nodes.yaml")
+    case = str(CASES / "v3-cheapest.yaml")
+
+    assert run("-f", case, "-f", case, "--pools", nodes) == 2
+
+    err = capsys.readouterr().err
+    assert f"Node n0: stands more than once: in {nodes} item 1 and {nodes} item 2; " in err
+    assert f"DeepSeekDeployment team-a/v3-cheapest: stands more than once: in {case} and {case}; " in err
 
 
 def test_a_missing_file_and_empty_pools_are_both_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from deepseek_planner.explain import (
     STAGES,
     alternatives,
     duration,
+    duration_asked,
     nearest,
     plan_document,
     summary,
@@ -70,14 +71,16 @@ def test_an_infeasible_document_says_what_would_do() -> None:
 
 
 def test_durations_are_go_style() -> None:
-    assert [duration(value) for value in (0.0042, 0.0999, 0.62, 1.0, 1.417, 12.5)] == [
+    assert [duration(value) for value in (0.0042, 0.0999, 0.62, 1.0, 1.417, 12.5, 1800.0)] == [
         "4.2ms",
         "100ms",
         "620ms",
         "1s",
         "1.42s",
         "12.5s",
+        "1800s",
     ]
+    assert [duration_asked(value) for value in (0.0015, 0.0405, 1.0, 1.425)] == ["1.5ms", "40.5ms", "1s", "1.425s"]
 
 
 def test_what_a_mixed_fleet_risks_and_lacks_is_in_the_document() -> None:

@@ -10,6 +10,7 @@ from deepseek_planner.hardware import CapacityType
 from deepseek_planner.price_list import EXAMPLE, parse
 from deepseek_planner.units import micro_usd
 
+TODAY = date(2026, 11, 22)
 FACTS = catalog.load()
 GOOD = f"""{EXAMPLE}
 p5.48xlarge,us-east-1,OnDemand,40.00,2026-11-01,contract 17
@@ -21,13 +22,13 @@ our-own-box,,Reserved,9,2026-11-01,
 
 def problems_of(text: str) -> list[str]:
     with pytest.raises(InputError) as refused:
-        parse(text, "prices.csv")
+        parse(text, "prices.csv", today=TODAY)
     return [str(item) for item in refused.value.problems]
 
 
 class TestReading:
     def test_a_good_file(self):
-        first, second, third, fourth = parse(GOOD, "prices.csv")
+        first, second, third, fourth = parse(GOOD, "prices.csv", today=TODAY)
         assert (first.instance_type, first.zone, first.capacity_type) == ("p5.48xlarge", "us-east-1", "OnDemand")
         assert first.price.usd_per_node_hour == micro_usd("40")
         assert (first.price.source, first.price.as_of) == ("contract 17", date(2026, 11, 1))
@@ -36,7 +37,7 @@ class TestReading:
 
     def test_columns_in_another_order_a_mark_and_blanks(self):
         text = "\ufeffas_of, usd_per_node_hour, capacity_type, instance_type\n2026-11-01, 3, Spot, g5.xlarge\n\n"
-        (only,) = parse(text, "prices.csv")
+        (only,) = parse(text, "prices.csv", today=TODAY)
         assert (only.instance_type, only.zone, only.price.usd_per_node_hour) == ("g5.xlarge", "", 3_000_000)
 
     def test_every_problem_of_every_line_with_its_number_value_and_remedy(self):
@@ -73,9 +74,24 @@ class TestReading:
     def test_what_is_no_price_file(self, text, expected):
         assert any(expected in problem for problem in problems_of(text))
 
+    @pytest.mark.parametrize("amount", ["1e3", "1_000", "\N{FULLWIDTH DIGIT ONE}", "nan", "007", "1.0000001"])
+    def test_dollars_are_written_as_in_the_resources(self, amount):
+        (problem,) = problems_of(f"{EXAMPLE}\ng5.xlarge,,Spot,{amount},2026-11-01,\n")
+        assert f"usd_per_node_hour: {amount}: is not an amount of dollars above 0" in problem
+
+    def test_a_price_of_the_future_would_never_be_stale(self):
+        lines = "".join(f"g5.xlarge,z{n},Spot,1,{day},\n" for n, day in enumerate(("2026-11-23", "2026-11-24")))
+        assert problems_of(f"{EXAMPLE}\n{lines}") == [
+            (
+                "prices.csv line 3: as_of: 2026-11-24: is in the future: it is 2026-11-22; "
+                "write the day on which the price held, like 2026-11-20"
+            )
+        ]
+        assert parse(f"{EXAMPLE}\n{lines.splitlines()[0]}\n", "prices.csv", today=TODAY)
+
 
 class TestOverriding:
-    OWN = FACTS.with_prices(parse(GOOD, "prices.csv"))
+    OWN = FACTS.with_prices(parse(GOOD, "prices.csv", today=TODAY))
 
     @pytest.mark.parametrize(
         ("kind", "place", "dollars"),
@@ -106,9 +122,19 @@ class TestOverriding:
         assert price.usd_per_node_hour == micro_usd("40")
         assert len(by_name) == len(FACTS.default_offerings())
 
-    def test_sources_name_the_own_ones_first(self):
-        assert self.OWN.price_sources()[0] == "contract 17 (2026-11-01)"
-        assert set(FACTS.price_sources()) < set(self.OWN.price_sources())
+    def test_sources_are_those_of_what_is_offered_the_own_ones_first(self):
+        own = catalog.price_sources(self.OWN.default_offerings())
+        assert own[0] == "contract 17 (2026-11-01)"
+        assert not [line for line in own if "prices.csv" in line]  # of a zone, and regions are offered
+        assert set(catalog.price_sources(FACTS.default_offerings())) < set(own)
+
+    def test_what_no_offering_has_is_unused(self):
+        unused = self.OWN.unused_prices(self.OWN.default_offerings())
+        assert [(item.instance_type, item.zone, str(item.capacity_type)) for item in unused] == [
+            ("p5.48xlarge", "us-east-1a", "Spot"),
+            ("p5.48xlarge", "", "Reserved"),
+            ("our-own-box", "", "Reserved"),
+        ]
 
     def test_the_shipped_facts_stay_as_they_are(self):
         price = FACTS.price("p5.48xlarge", "us-east-1", CapacityType.ON_DEMAND)

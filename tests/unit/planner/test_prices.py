@@ -5,7 +5,7 @@ from datetime import date, timedelta
 
 from tests.support.planning import offering
 
-from deepseek_planner.hardware import Price
+from deepseek_planner.hardware import Price, PriceGiver
 from deepseek_planner.plan import EngineParameters, Placement, Shape
 from deepseek_planner.prices import is_stale, warnings
 from deepseek_planner.units import MicroUsd
@@ -48,6 +48,17 @@ def test_a_plan_on_fresh_prices_says_nothing():
 def test_a_plan_on_stale_prices_says_which_and_what_to_do():
     (text,) = warned(pools(new=10, old=100), "old", "new")
     assert text == ("prices older than 90 days: old (2026-08-14); set spec.price of the pool, or give a price file")
+
+
+def test_what_to_do_depends_on_who_said_the_price():
+    own, filed, listed = pools(own=100, filed=100, listed=100)
+    own = replace(own, price=replace(own.price, giver=PriceGiver.POOL))
+    filed = replace(filed, price=replace(filed.price, giver=PriceGiver.FILE))
+    assert warned([listed, filed, own], "own", "filed", "listed") == (
+        "prices older than 90 days: own (2026-08-14); update spec.price of the pool, asOf too",
+        "prices older than 90 days: filed (2026-08-14); update its line of the price file, as_of too",
+        "prices older than 90 days: listed (2026-08-14); set spec.price of the pool, or give a price file",
+    )
 
 
 def test_the_line_stays_short_and_the_same_whatever_the_order():

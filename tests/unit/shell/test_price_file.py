@@ -44,7 +44,7 @@ def path(tmp_path):
 
 class TestReading:
     def test_a_change_is_seen_and_nothing_else_makes_a_new_catalogue(self, path):
-        prices = PriceFile(str(path), FACTS)
+        prices = PriceFile(str(path), FACTS, today=NOW.date)
         before = prices.catalog()
         assert dollars(before, "a1") == 200_000
         assert prices.catalog() is before
@@ -53,7 +53,7 @@ class TestReading:
 
     @pytest.mark.parametrize("slip", ["a1,,OnDemand,dear,2026-11-22,ours", None])
     def test_a_slip_of_the_pen_keeps_the_prices_before_it_and_says_so(self, path, slip, caplog):
-        prices = PriceFile(str(path), FACTS)
+        prices = PriceFile(str(path), FACTS, today=NOW.date)
         path.unlink() if slip is None else write(path, slip)
         kept = prices.catalog()
         assert dollars(kept, "a1") == 200_000
@@ -66,7 +66,7 @@ class TestReading:
     def test_bad_from_the_start_it_stops_the_start_with_every_problem(self, path):
         write(path, "a1,,OnDemand,dear,2026-11-22,ours", "a2,,Cheap,1,2026-11-22,ours")
         with pytest.raises(SettingsError) as refused:
-            PriceFile(str(path), FACTS)
+            PriceFile(str(path), FACTS, today=NOW.date)
         assert [problem[:48] for problem in refused.value.problems] == [
             "DEEPSEEK_PRICE_FILE: prices.csv line 2: usd_per_",
             "DEEPSEEK_PRICE_FILE: prices.csv line 3: capacity",
@@ -97,7 +97,7 @@ async def planned(facts: catalog.Catalog, of: MemoryWorld) -> tuple[str, str]:
 
 async def test_a_changed_price_changes_the_plan(path):
     write(path, "a1,,OnDemand,0.20,2026-11-01,ours", "b1,,OnDemand,0.40,2026-11-01,ours")
-    prices, of = PriceFile(str(path), FACTS), world()
+    prices, of = PriceFile(str(path), FACTS, today=NOW.date), world()
     assert (await planned(prices.catalog(), of))[0] == "a1"
     write(path, "a1,,OnDemand,0.40,2026-11-01,ours", "b1,,OnDemand,0.20,2026-11-01,ours")
     assert (await planned(prices.catalog(), of))[0] == "b1"
@@ -105,13 +105,13 @@ async def test_a_changed_price_changes_the_plan(path):
 
 async def test_a_plan_on_stale_prices_is_a_plan_that_says_so(path):
     write(path, "a1,,OnDemand,0.20,2026-01-01,ours", "b1,,OnDemand,0.40,2026-11-01,ours")
-    chosen, message = await planned(PriceFile(str(path), FACTS).catalog(), world())
+    chosen, message = await planned(PriceFile(str(path), FACTS, today=NOW.date).catalog(), world())
     assert chosen == "a1"
     assert "warning: prices older than 90 days: a1 (2026-01-01)" in message
 
 
 async def test_pools_say_when_the_file_is_bad(path):
-    prices, of = PriceFile(str(path), FACTS), world()
+    prices, of = PriceFile(str(path), FACTS, today=NOW.date), world()
     write(path, "a1,,OnDemand,dear,2026-11-22,ours")
     facts = prices.catalog()
     report = await reconcile.cycle(

@@ -13,7 +13,7 @@ from deepseek_operator.actual import actual
 from deepseek_operator.api.convert import deployment_input
 from deepseek_operator.status import MAX_BYTES, deployment_status
 from deepseek_operator.view import Refusal, View, summary
-from deepseek_planner.demand import Measured
+from deepseek_planner.demand import LatencyTarget, Measured
 from deepseek_planner.errors import Problem
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.models import Precision
@@ -158,6 +158,12 @@ def test_an_infeasible_request_is_told_what_would_be_feasible():
     assert remedy == "would be feasible: TTFT >= 1.4 s"
     assert asked.startswith("nothing offered meets timeToFirstToken p95 5s")
     assert asked.endswith("maxUSDPerHour 1.00")
+
+
+def test_a_target_is_told_as_it_was_asked():
+    asked = replace(view().input.objectives, time_per_output_token=LatencyTarget(95, 0.0405))
+    told = view(plan=planned(placements=()), input=replace(view().input, objectives=asked))
+    assert "timePerOutputToken p95 40.5ms" in conditions(told)["Planned"]["message"]
 
 
 def test_who_gets_less_is_told_of_what_and_who_comes_first():

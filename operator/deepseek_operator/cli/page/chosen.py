@@ -10,7 +10,7 @@ from deepseek_operator.cli.page.markup import Child, Markup, tag
 from deepseek_operator.cli.page.report import Report
 from deepseek_operator.cli.page.tables import Column, Row, table
 from deepseek_operator.cli.page.words import capacity, compared, dollars, prompts, request
-from deepseek_operator.cli.screens import latency, limit, spaced
+from deepseek_operator.cli.screens import latency, latency_asked, limit, spaced
 from deepseek_planner.explain import percent, shortage, uses_spot
 from deepseek_planner.plan import Placement
 
@@ -102,7 +102,7 @@ def _tiles(report: Report) -> Iterator[Tile]:
         ),
     ):
         used = seconds / target.limit_s if target else None
-        detail = f"target {latency(target.limit_s)}" if target else "no target"
+        detail = f"target {latency_asked(target.limit_s)}" if target else "no target"
         yield Tile(
             f"{name}, p{percentile}", latency(seconds), detail, used, (used or 0.0) * prediction.margin_percent / 100
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from deepseek_operator.cli.screens import CAPACITY, latency, limit
+from deepseek_operator.cli.screens import CAPACITY, latency, latency_asked, limit
 from deepseek_planner.demand import LatencyTarget, LengthDistribution
 from deepseek_planner.explain import percent
 from deepseek_planner.hardware import CapacityType
@@ -57,7 +57,7 @@ def request(asked: DeploymentInput) -> Iterator[str]:
         f"and answers of {_lengths(demand.output_tokens)}."
     )
     targets = [
-        f"{what} within {latency(target.limit_s)} for {target.percentile} % of the requests"
+        f"{what} within {latency_asked(target.limit_s)} for {target.percentile} % of the requests"
         for what, target in (
             ("the first token", objectives.time_to_first_token),
             ("each further token", objectives.time_per_output_token),
