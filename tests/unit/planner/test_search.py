@@ -518,8 +518,8 @@ L4 = (
 def under_one_limit(per_hour: str) -> dict[str, DeploymentPlan]:
     """Two deployments of which the second gets what the first leaves of the cluster's dollars."""
     loose = objectives(ttft_s=3.0, tpot_s=0.1, per_hour="8")
-    first = deployment(SMALL, "first", objectives=replace(loose, priority=5), demand=demand(100, 300))
-    second = deployment(SMALL, "second", objectives=loose, demand=demand(200, 900))
+    first = deployment(SMALL, "first", objectives=replace(loose, priority=5), demand=demand(60, 200))
+    second = deployment(SMALL, "second", objectives=loose, demand=demand(120, 600))
     policy = Policy(max_usd_per_hour=micro_usd(per_hour))
     found = plan(snapshot(first, second, offerings=L4), CATALOG, policy, explains=True).deployments
     return {key.name: item for key, item in found.items()}
