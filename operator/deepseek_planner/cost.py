@@ -1,7 +1,7 @@
 """Dollars: of a replica, and per million tokens.
 
-A replica is charged the fraction of its nodes' accelerators that it holds: the rest of a node is for others. When
-nobody takes it, it is ours all the same, and the meter shows it; a plan cannot know.
+A replica is charged the fraction of its nodes' accelerators that it holds: the rest of a node is for others. Where
+nobody takes it, it is on the bill all the same: :mod:`idle` says how much that is.
 """
 
 from __future__ import annotations

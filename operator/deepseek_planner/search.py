@@ -18,6 +18,7 @@ from deepseek_planner.candidates import Load, candidates
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.digest import digest
 from deepseek_planner.fleets import Market, per_million_tokens, served_requests_per_min
+from deepseek_planner.idle import left_idle, warning
 from deepseek_planner.mixing import Mix, Question
 from deepseek_planner.plan import (
     Candidate,
@@ -57,6 +58,11 @@ def plan(snapshot: Snapshot, catalog: Catalog, policy: Policy, *, explains: bool
     in_turn = sorted(snapshot.deployments, key=lambda deployment: deployment.key)
     plans = {item.key: cluster.paused(item) for item in in_turn if item.paused}
     plans |= cluster.together([item for item in in_turn if not item.paused])
+    idle = left_idle({key: planned.placements for key, planned in plans.items()}, offerings)
+    for item in in_turn:
+        if item.key in idle:
+            said = warning(idle[item.key], plans[item.key].usd_per_hour, item.objectives.max_usd_per_hour)
+            plans[item.key] = replace(plans[item.key], warnings=(said, *plans[item.key].warnings))
     return Plan({key: plans[key] for key in sorted(plans)})
 
 
