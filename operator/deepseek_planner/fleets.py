@@ -16,7 +16,7 @@ from deepseek_planner.hardware import CapacityType, Offering
 from deepseek_planner.options import Option
 from deepseek_planner.plan import DeploymentInput, Policy, Rejection, RejectionReason, Shape, Snapshot
 from deepseek_planner.supply import Supply
-from deepseek_planner.units import MicroUsd, format_usd
+from deepseek_planner.units import MicroUsd, format_usd, format_usd_allowed, format_usd_needed
 
 MORE_AT_MOST = 2
 """Replicas beyond twice the needed ones that are tried against losses."""
@@ -349,7 +349,7 @@ def _within_budget(asked: Request, fleet: Fleet) -> Fleet | Rejection:
             name,
             RejectionReason.OVER_COST_PER_TOKEN,
             f"{replicas} x {name} {fleet.capacity_type} = ${format_usd(fleet.usd_per_hour)}/h, "
-            f"${format_usd(per_million)}/M tokens > ${format_usd(most)}/M",
+            f"${format_usd_needed(per_million)}/M tokens > ${format_usd_allowed(most)}/M",
             per_million / 1e6,
             most / 1e6,
             "USD/M",
@@ -377,7 +377,7 @@ def over_budget(name: str, what: str, hourly: MicroUsd, limit: MicroUsd) -> Reje
     return Rejection(
         name,
         RejectionReason.OVER_BUDGET,
-        f"{what} = ${format_usd(hourly)}/h > ${format_usd(limit)}/h",
+        f"{what} = ${format_usd_needed(hourly)}/h > ${format_usd_allowed(limit)}/h",
         hourly / 1e6,
         limit / 1e6,
         "USD/h",

@@ -20,7 +20,7 @@ from deepseek_planner.plan import (
     Routing,
 )
 from deepseek_planner.search import plan
-from deepseek_planner.units import MicroUsd, micro_usd
+from deepseek_planner.units import MicroUsd, format_usd, format_usd_allowed, format_usd_needed, micro_usd
 from support.planning import CATALOG, demand, deployment, lengths, objectives, offering, planned, snapshot
 from support.worlds import small_world
 
@@ -181,11 +181,21 @@ def test_v3_in_fp8_does_not_fit_one_h100_node_and_the_remedy_is_named() -> None:
 
     refusal = next(item for item in result.rejections if item.name == "h100-fp8-tp8")
     assert refusal.reason is RejectionReason.DOES_NOT_FIT
-    assert "16 GPUs would fit" in refusal.message
+    assert "16 GPUs on 2 nodes with LeaderWorkerSet would fit" in refusal.message
     assert refusal.value is not None
     assert refusal.limit is not None
     assert refusal.value > refusal.limit
     assert refusal.usd_per_hour == micro_usd("55.04")
+
+
+def test_only_accelerators_that_are_looked_at_are_said_to_fit() -> None:
+    tiny = planned(deployment(objectives=objectives(accuracy="Critical")), offering("l4", "13.35"))
+    refusal = next(item for item in tiny.rejections if item.reason is RejectionReason.DOES_NOT_FIT)
+    assert "GPUs would fit" not in refusal.message  # 64 of them would: replicas of 32 are the largest
+    assert "no sharding that is looked at holds it" in refusal.message
+
+    half = planned(deployment("deepseek-v2-lite", objectives=objectives(accuracy="Critical")), offering("l4", "13.35"))
+    assert "; 2 GPUs" in next(item.message for item in half.rejections if item.reason is RejectionReason.DOES_NOT_FIT)
 
 
 def test_two_nodes_hold_it_where_groups_of_pods_can_be_made() -> None:
@@ -257,6 +267,33 @@ def test_over_budget_names_the_smallest_budget_and_that_budget_passes() -> None:
     assert not planned(
         replace(asked, objectives=replace(asked.objectives, max_usd_per_hour=less)), H200_SPOT
     ).is_feasible
+
+
+def test_the_number_of_a_refusal_passes() -> None:
+    pool = replace(H200_SPOT, price=offering("h200", "20.60").price)
+
+    def refused(per_million: str) -> str:
+        found = planned(deployment(objectives=objectives(per_million=per_million)), pool).rejections
+        reason = RejectionReason.OVER_COST_PER_TOKEN
+        return next((item.message for item in found if (item.name, item.reason) == ("h200-fp8-tp8", reason)), "")
+
+    assert refused("3.81").endswith("$3.82/M tokens > $3.81/M")  # 3.8148
+    assert not refused("3.82")
+
+
+def test_what_is_over_a_limit_is_never_written_as_equal_to_it() -> None:
+    amount, limit = micro_usd("3.334"), micro_usd("3.333")
+
+    assert format_usd(amount) == format_usd(limit)
+    assert format_usd_needed(amount) == "3.34"
+    assert format_usd_allowed(limit) == "3.33"
+
+
+def test_the_fewest_replicas_are_priced_as_the_least_that_it_costs() -> None:
+    result = planned(deployment(objectives=objectives(per_hour="5"), constraints=Constraints(min_replicas=2)), H200)
+
+    refusal = next(item for item in result.rejections if item.reason is RejectionReason.OVER_BUDGET)
+    assert refusal.message.startswith("at least 2 x ")
 
 
 def test_an_impossible_ttft_names_the_smallest_one_that_passes() -> None:
