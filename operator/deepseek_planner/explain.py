@@ -88,6 +88,8 @@ def plan_document(planned: DeploymentPlan) -> dict[str, Any]:
         document["warnings"] = [warning[:LONGEST_MESSAGE] for warning in planned.warnings[:MOST_WARNINGS]]
     if planned.smallest_change:
         document["smallestChange"] = planned.smallest_change[:LONGEST_MESSAGE]
+    if planned.obstacle:
+        document["obstacle"] = planned.obstacle[:LONGEST_MESSAGE]
     return document
 
 

@@ -297,6 +297,14 @@ def served_requests_per_min(deployment: DeploymentInput) -> float:
     return deployment.demand.expected_requests_per_min
 
 
+def limited_requests_per_min(deployment: DeploymentInput) -> float:
+    """The rate that the limit of dollars per token counts: it is a promise about the expected demand.
+
+    A quiet hour makes tokens dear and must not forbid the smallest fleet that serves it.
+    """
+    return max(deployment.demand.expected_requests_per_min, served_requests_per_min(deployment))
+
+
 def per_million_tokens(asked: Request, hourly: MicroUsd, requests_per_min: float) -> MicroUsd:
     """Of a fleet at a rate of requests of the demand's mean lengths."""
     tokens = asked.demand.input_mean + asked.demand.output_mean
@@ -340,9 +348,7 @@ def _within_budget(asked: Request, fleet: Fleet) -> Fleet | Rejection:
     most = objectives.max_usd_per_million_tokens
     if most is None:
         return fleet
-    # The limit is a promise about the expected demand: a quiet hour makes tokens dear and must not forbid the
-    # smallest fleet that serves it.
-    rate = max(asked.deployment.demand.expected_requests_per_min, served_requests_per_min(asked.deployment))
+    rate = limited_requests_per_min(asked.deployment)
     per_million = per_million_tokens(asked, fleet.usd_per_hour, rate)
     if per_million > most:
         return Rejection(
@@ -364,7 +370,7 @@ def most_usd_per_hour(asked: Request) -> MicroUsd:
     most = objectives.max_usd_per_million_tokens
     if most is None:
         return objectives.max_usd_per_hour
-    rate = max(asked.deployment.demand.expected_requests_per_min, served_requests_per_min(asked.deployment))
+    rate = limited_requests_per_min(asked.deployment)
     tokens_per_hour = rate * 60 * (asked.demand.input_mean + asked.demand.output_mean)
     hourly = MicroUsd(int(most * tokens_per_hour / cost.TOKENS_PER_UNIT) + 1)
     while hourly > 0 and per_million_tokens(asked, hourly, rate) > most:

@@ -247,7 +247,9 @@ class Shortage:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentPlan:
-    """Plan of one deployment. No placements means nothing feasible: ``smallest_change`` says what would be."""
+    """Plan of one deployment. No placements means nothing feasible: ``smallest_change`` says what would be, or
+    ``obstacle`` what stands in the way where no change is known that would do.
+    """
 
     key: DeploymentKey
     model: str
@@ -261,6 +263,7 @@ class DeploymentPlan:
     alternatives: tuple[Alternative, ...]
     rejections: tuple[Rejection, ...]
     smallest_change: str = ""
+    obstacle: str = ""
     digest: str = ""
     candidates: tuple[Candidate, ...] = ()
     """All that was weighed, for the explanation; never part of the digest or of a status."""

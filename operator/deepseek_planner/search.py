@@ -16,8 +16,14 @@ from deepseek_planner.allocation import BUDGET, Allotment, Problem, Solution
 from deepseek_planner.candidates import Load, candidates
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.digest import digest
-from deepseek_planner.fleets import Fleet, Market, per_million_tokens, served_requests_per_min
-from deepseek_planner.hardware import CapacityType
+from deepseek_planner.fleets import (
+    Fleet,
+    Market,
+    limited_requests_per_min,
+    per_million_tokens,
+    served_requests_per_min,
+)
+from deepseek_planner.hardware import CapacityType, Offering
 from deepseek_planner.mixing import Mix, Question
 from deepseek_planner.plan import (
     Alternative,
@@ -31,6 +37,7 @@ from deepseek_planner.plan import (
     Rejection,
     RejectionReason,
     Routing,
+    Shape,
     Shortage,
     Snapshot,
 )
@@ -41,6 +48,7 @@ from deepseek_planner.service import lengths
 from deepseek_planner.supply import Supply
 from deepseek_planner.units import MicroUsd, format_usd
 from deepseek_planner.weighing import Outcome, World, distinct, find, find_all
+from deepseek_planner.what_if import Case, Cost, Least
 
 MOST_TURNS = 3
 """Times that the search is asked again where a mix by length turns out to miss a target; then lengths stay together."""
@@ -75,9 +83,11 @@ def weigh_alone(
 class Cluster:
     """Planning of one snapshot: what is left of pools and of the budget, and who gets it."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, world: World, least: Least | None = None) -> None:
+        """With ``least`` fleets are not chosen by expected dollars, but by that."""
+        self._world, self._least = world, least
         self._kept_usd = 0
+        self._held: list[tuple[str, Shape, int]] = []
 
     def keep(self, groups: Iterable[EngineGroup]) -> None:
         """Hold the accelerators and the dollars of engines that stay."""
@@ -87,8 +97,8 @@ class Cluster:
             self._kept_usd += group.paid_replicas * (group.usd_per_replica_hour or 0)
             if group.pool in pools:
                 offering = pools[group.pool]
-                room = supply.replicas(offering, group.shape)
-                supply.take(offering, group.shape, min(room, group.paid_replicas))
+                self._held.append((group.pool, group.shape, group.paid_replicas))
+                _hold(supply, offering, group.shape, group.paid_replicas)
 
     def paused(self, deployment: DeploymentInput) -> DeploymentPlan:
         """What it would get if it were alone; it keeps what it has."""
@@ -120,18 +130,20 @@ class Cluster:
         plans = {key: self._planned(item, solution, fleets[key], left) for key, item in served.items()}
         return plans | stuck
 
-    def _question(self, outcome: Outcome) -> Question:
-        return mixing.question(self._world.market, outcome, self._world.market.policy.routing)
+    def _question(self, outcome: Outcome, routing: Routing | None = None, *, for_some: bool = True) -> Question:
+        market = self._world.market
+        asked = mixing.question(market, outcome, routing or market.policy.routing, for_some=for_some)
+        return asked if self._least is None else mixing.counted(market, asked, self._least)
 
     def _solve(self, asked: Sequence[Question]) -> tuple[Solution, dict[DeploymentKey, Mix]]:
         """The best fleets, as they will serve. A router that looks at lengths can spread requests evenly, too."""
         best, fleets = self._routed(asked)
         if all(item.ask.routing is Routing.EVEN for item in asked):
             return best, fleets
-        market, bound = self._world.market, best.lower_bound_usd_per_hour
-        ways = [[mixing.question(market, item.outcome, Routing.EVEN) for item in asked]]
+        bound = best.lower_bound_usd_per_hour
+        ways = [[self._question(item.outcome, Routing.EVEN) for item in asked]]
         if best.gap > 0:  # too many mixes to look at them all: fewer of them, too
-            ways += [[mixing.question(market, item.outcome, item.ask.routing, for_some=False) for item in asked]]
+            ways += [[self._question(item.outcome, item.ask.routing, for_some=False) for item in asked]]
         for way in ways:
             other, others = self._routed(way)
             bound = min(bound, other.lower_bound_usd_per_hour)
@@ -154,7 +166,7 @@ class Cluster:
             for key, heavier in missed.items():
                 question, is_last = questions[key], turn >= MOST_TURNS
                 questions[key] = (
-                    mixing.question(market, question.outcome, Routing.EVEN)
+                    self._question(question.outcome, Routing.EVEN)
                     if is_last
                     else checking.tightened(market, question, heavier)
                 )
@@ -179,8 +191,11 @@ class Cluster:
             rejections=outcome.rejections,
         )
         if not _is_possible(allotment):
-            change = remedy.smallest_change(outcome.deployment, outcome.rejections, self._alone)
-            planned = replace(planned, smallest_change=change)
+            market = self._world.market
+            case = Case(outcome.deployment, self._world.offerings, market.snapshot.multi_node)
+            change = remedy.smallest_change(case, outcome.rejections, self._alone)
+            obstacle = "" if change else remedy.obstacle(outcome.deployment, outcome.rejections)
+            planned = replace(planned, smallest_change=change, obstacle=obstacle)
         else:
             planned = _with_shortage(planned, allotment, outcome)
         if allotment.parts:
@@ -217,16 +232,43 @@ class Cluster:
             ),
         )
 
-    def _alone(self, deployment: DeploymentInput) -> remedy.Cost | None:
-        """Dollars per hour and per million tokens and replicas of its best fleet, for the remedies."""
-        outcome = find(self._world, deployment)
-        asked = self._question(outcome)
-        allotment = mix.solve(Problem((asked.ask,), self._world.market.supply.rooms())).allotments[deployment.key]
-        if allotment.served < 1:
+    def _alone(self, case: Case, least: Least) -> Cost | None:
+        """Of the fleet with least dollars or replicas that serves the case beside what stays; for the remedies."""
+        cluster = Cluster(self._as_if(case), least)
+        outcome = find(cluster._world, case.deployment)
+        asked = cluster._question(outcome)
+        solution, fleets = cluster._solve([asked])
+        if solution.allotments[asked.ask.key].served < 1:
             return None
-        rate = served_requests_per_min(deployment)
-        per_million = per_million_tokens(outcome.asked, allotment.usd_per_hour, rate)
-        return allotment.usd_per_hour, per_million, sum(part.replicas for part in allotment.parts)
+        fleet = fleets[asked.ask.key]
+        accelerators: dict[str, int] = {}
+        for lot in fleet.lots:
+            pool = lot.offering.pool
+            accelerators[pool] = accelerators.get(pool, 0) + lot.replicas * lot.option.shape.accelerators
+        rate = limited_requests_per_min(case.deployment)
+        return Cost(
+            fleet.usd_per_hour,
+            per_million_tokens(outcome.asked, fleet.usd_per_hour, rate),
+            fleet.replicas,
+            accelerators,
+        )
+
+    def _as_if(self, case: Case) -> World:
+        """The world of a case. The limit of the whole cluster is no limit of one deployment."""
+        world, market = self._world, self._world.market
+        snapshot = replace(market.snapshot, multi_node=case.multi_node)
+        policy = replace(market.policy, max_usd_per_hour=None)
+        if case.offerings is world.offerings:
+            return replace(world, market=replace(market, snapshot=snapshot, policy=policy), explains=False)
+        supply, pools = Supply(case.offerings), {offering.pool: offering for offering in case.offerings}
+        for pool, shape, replicas in self._held:
+            _hold(supply, pools[pool], shape, replicas)
+        return World(world.catalog, case.offerings, Market(snapshot, policy, supply), explains=False)
+
+
+def _hold(supply: Supply, offering: Offering, shape: Shape, replicas: int) -> None:
+    """Take what there is room for."""
+    supply.take(offering, shape, min(supply.replicas(offering, shape), replicas))
 
 
 def _is_better(one: Solution, other: Solution) -> bool:

@@ -151,6 +151,9 @@ class PlanStatus(Resource):
     smallest_change: LongText | None = Field(
         default=None, description="Where nothing is feasible: what would make it so."
     )
+    obstacle: LongText | None = Field(
+        default=None, description="Where no change is known that would make it feasible: what stands in the way."
+    )
 
     map_keys: ClassVar[dict[str, tuple[str, ...]]] = {"placements": ("name", "pool", "capacityType")}
 

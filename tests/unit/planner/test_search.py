@@ -314,14 +314,15 @@ def test_a_model_that_nothing_holds_is_told_so() -> None:
     result = planned(deployment("deepseek-v4-pro"), offering("l4", "13.35"))
 
     assert not result.is_feasible
-    assert "no offered accelerator" in result.smallest_change
+    assert not result.smallest_change
+    assert "can run deepseek-v4-pro" in result.obstacle
 
 
 def test_no_pools_at_all_is_an_infeasible_plan_and_no_crash() -> None:
     result = planned(deployment())
 
     assert not result.is_feasible
-    assert result.smallest_change
+    assert result.obstacle
     assert result.digest
 
 
