@@ -116,7 +116,7 @@ def percent(value: float) -> str:
 
 
 def shortage(short: Shortage, priorities: Mapping[DeploymentKey, int]) -> str:
-    """Who gets less, of what, and who comes first, with the priorities where they are known:
+    """Who gets less, of what, who comes first, with the priorities where they are known, and who shares it:
 
     ``serves 60 % of the peak: pool x is short; team-b/docs (priority 10) comes first``.
     """
@@ -125,6 +125,8 @@ def shortage(short: Shortage, priorities: Mapping[DeploymentKey, int]) -> str:
     first = [f"{key} (priority {priorities[key]})" if key in priorities else str(key) for key in short.lost_to]
     if first:
         text += f"; {', '.join(first[:MOST_LOST_TO])} {'come' if len(first) > 1 else 'comes'} first"
+    if short.shared_with:
+        text += f"; shared with {', '.join(map(str, short.shared_with[:MOST_LOST_TO]))} of the same priority"
     return text
 
 
@@ -132,6 +134,8 @@ def _shortage(short: Shortage) -> Mapping[str, Any]:
     document: dict[str, Any] = {"servedPercent": short.served_percent, "shortOf": short.short_of}
     if short.lost_to:
         document["lostTo"] = [str(key) for key in short.lost_to[:MOST_LOST_TO]]
+    if short.shared_with:
+        document["sharedWith"] = [str(key) for key in short.shared_with[:MOST_LOST_TO]]
     return document
 
 

@@ -242,7 +242,9 @@ class Shortage:
     short_of: str
     """A pool's name, or ``budget`` for the limit of the whole cluster."""
     lost_to: tuple[DeploymentKey, ...]
-    """Deployments that come first, by priority."""
+    """Deployments of a higher priority, which come first, by priority."""
+    shared_with: tuple[DeploymentKey, ...] = ()
+    """Deployments of the same priority, which get their part of it too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,8 @@ def _remedies(asked: Request, permitted: Legal, shape: Shape, memory: Fit) -> It
     least = max(memory.sequence_bytes(asked.longest_tokens), CACHE_UNIT_BYTES)
     larger = _fewest(asked, ((laid.shape, laid.memory) for laid in permitted.shapes), shape.precision)
     if larger is not None:
-        yield f"{larger.accelerators} GPUs"
+        is_larger = larger.accelerators > shape.accelerators
+        yield f"{larger.accelerators} GPUs" if is_larger else asked.named(larger)
     elif accelerator.compute_capability is not None:
         larger = _fewest(asked, over_nodes(model, permitted, shape.precision), shape.precision)
         if larger is not None:

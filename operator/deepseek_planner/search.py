@@ -46,7 +46,7 @@ from deepseek_planner.plan import (
 )
 from deepseek_planner.service import lengths
 from deepseek_planner.supply import Supply
-from deepseek_planner.units import MicroUsd, format_usd
+from deepseek_planner.units import MicroUsd, format_usd, format_usd_needed
 from deepseek_planner.weighing import Outcome, World, distinct, find, find_all
 from deepseek_planner.what_if import Case, Cost, Least
 
@@ -197,7 +197,7 @@ class Cluster:
             obstacle = "" if change else remedy.obstacle(outcome.deployment, outcome.rejections)
             planned = replace(planned, smallest_change=change, obstacle=obstacle)
         else:
-            planned = _with_shortage(planned, allotment, outcome)
+            planned = _with_shortage(planned, allotment, outcome, self._kept_usd)
         if allotment.parts:
             planned = self._with_fleet(planned, outcome, fleet, left)
             planned = replace(planned, gap_percent=round(100 * solution.gap, 4))
@@ -285,17 +285,18 @@ def _is_possible(allotment: Allotment) -> bool:
     return bool(allotment.parts or allotment.short_of)
 
 
-def _with_shortage(planned: DeploymentPlan, allotment: Allotment, outcome: Outcome) -> DeploymentPlan:
+def _with_shortage(planned: DeploymentPlan, allotment: Allotment, outcome: Outcome, kept_usd: int) -> DeploymentPlan:
     """Why it gets less than it asked for, and what would change that."""
     if not allotment.short_of:
         return planned
-    lost_to = f", or a higher priority than {', '.join(map(str, allotment.lost_to))}" if allotment.lost_to else ""
     is_budget = allotment.short_of == BUDGET
-    what = "a higher limit for the dollars of the whole cluster" if is_budget else f"more nodes in {allotment.short_of}"
+    holders = (*allotment.lost_to, *allotment.shared_with)
+    changes = [" and ".join(_would_do(allotment, kept_usd))]
+    changes += [f"a higher priority than {', '.join(map(str, holders))}"] if holders else []
     planned = replace(
         planned,
-        smallest_change=f"{what}{lost_to}",
-        shortage=Shortage(round(100 * allotment.served), allotment.short_of, allotment.lost_to),
+        smallest_change=", or ".join(filter(None, changes)),
+        shortage=Shortage(round(100 * allotment.served), allotment.short_of, allotment.lost_to, allotment.shared_with),
     )
     if not is_budget or not outcome.fleets:
         return planned
@@ -311,6 +312,15 @@ def _with_shortage(planned: DeploymentPlan, allotment: Allotment, outcome: Outco
         usd_per_hour=best.usd_per_hour,
     )
     return replace(planned, rejections=tuple(distinct([*planned.rejections, refused])))
+
+
+def _would_do(allotment: Allotment, kept_usd: int) -> Iterator[str]:
+    """What there would have to be more of. What stays whatever is planned is paid for beside all asks."""
+    for pool, count in allotment.would_do_nodes:
+        yield f"{count} more node{'s' if count > 1 else ''} in {pool}"
+    if allotment.would_do_usd_per_hour is not None:
+        needed = format_usd_needed(MicroUsd(allotment.would_do_usd_per_hour + kept_usd))
+        yield f"$/h >= {needed} for the whole cluster"
 
 
 def _left(supply: Supply, fleets: Iterable[Mix]) -> Supply:

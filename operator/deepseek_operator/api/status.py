@@ -116,6 +116,9 @@ class ShortageStatus(Resource):
     lost_to: Annotated[tuple[Annotated[str, MaxLen(317)], ...], MaxLen(5)] | None = Field(
         default=None, description="Deployments that come first, by priority."
     )
+    shared_with: Annotated[tuple[Annotated[str, MaxLen(317)], ...], MaxLen(5)] | None = Field(
+        default=None, description="Deployments of the same priority, which get their part of it too."
+    )
 
 
 class PlanStatus(Resource):

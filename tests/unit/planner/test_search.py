@@ -460,8 +460,13 @@ def test_the_clusters_budget_is_kept_and_who_gets_less_is_told_why() -> None:
     assert (short.short_of, short.lost_to) == ("budget", (first.key,))
     assert 0 <= short.served_percent < 100
     assert RejectionReason.CLUSTER_BUDGET in reasons(kept[second.key])
-    assert "the whole cluster" in kept[second.key].smallest_change
-    assert "team-a/first" in kept[second.key].smallest_change
+    change, _, other = kept[second.key].smallest_change.partition(", or ")
+    assert other == "a higher priority than team-a/first"
+    needed = micro_usd(change.removeprefix("$/h >= ").removesuffix(" for the whole cluster"))
+    for amount, is_whole in ((needed, True), (needed - 20_000, False)):
+        policy = Policy(max_usd_per_hour=MicroUsd(amount))
+        again = plan(snapshot(first, second, offerings=(pool,)), CATALOG, policy).deployments
+        assert (again[second.key].shortage is None) is is_whole
 
 
 def test_who_is_short_of_nodes_is_served_in_part() -> None:
