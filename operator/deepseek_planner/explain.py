@@ -151,7 +151,8 @@ def message(rejection: Rejection) -> str:
 def summary(planned: DeploymentPlan, most: int = MOST_REJECTIONS) -> tuple[Rejection, ...]:
     """One line per accelerator that cannot serve a model: what got furthest there, furthest first.
 
-    Accelerators that serve or could serve it are told about by the placements and alternatives.
+    Accelerators that serve or could serve it are told about by the placements and alternatives; of these, why not on
+    spot, where that would be cheaper than what was chosen.
     """
     serving = {(item.model, item.shape.accelerator) for item in planned.placements}
     serving |= {(variant(item.name), item.accelerator) for item in planned.alternatives}
@@ -159,10 +160,29 @@ def summary(planned: DeploymentPlan, most: int = MOST_REJECTIONS) -> tuple[Rejec
     for rejection in planned.rejections:
         groups.setdefault((variant(rejection.name), rejection.accelerator), []).append(rejection)
     lines = [_line(model, name, group) for (model, name), group in groups.items() if (model, name) not in serving]
+    lines += _why_not_spot(planned)
     ruled_out = [line for line in lines if line.reason is RejectionReason.NOT_ALLOWED]
     told = [line for line in lines if line.reason is not RejectionReason.NOT_ALLOWED]
     told.sort(key=lambda line: (-STAGES[line.reason], line.accelerator, line.name))
     return (*told, *_ruled_out(ruled_out))[:most]
+
+
+def _why_not_spot(planned: DeploymentPlan) -> list[Rejection]:
+    """Of each accelerator that serves a model otherwise, the cheapest fleet that would be lost too often."""
+    kinds = {(item.model, item.shape.accelerator, item.capacity_type) for item in planned.placements}
+    kinds |= {(variant(item.name), item.accelerator, item.capacity_type) for item in planned.alternatives}
+    serving = {(model, accelerator) for model, accelerator, _ in kinds}
+    found: dict[tuple[str, str], Rejection] = {}
+    for item in planned.rejections:
+        kind, dollars = (variant(item.name), item.accelerator), item.usd_per_hour
+        is_answer = (
+            item.reason is RejectionReason.SPOT_RISK and kind in serving and (*kind, CapacityType.SPOT) not in kinds
+        )
+        if is_answer and dollars is not None and dollars < planned.usd_per_hour:
+            best = found.get(kind)
+            if best is None or (dollars, item.name) < (best.usd_per_hour or 0, best.name):
+                found[kind] = item
+    return list(found.values())
 
 
 def nearest(rejections: Sequence[Rejection]) -> tuple[Rejection, ...]:
@@ -196,15 +216,19 @@ def _field(line: Rejection) -> str:
 
 
 def alternatives(planned: DeploymentPlan, most: int = MOST_ALTERNATIVES) -> tuple[Alternative, ...]:
-    """The cheapest of each accelerator first, then what room there is for other capacity types; by price."""
-    seen = {item.shape.accelerator for item in planned.placements}
-    first: list[Alternative] = []
-    rest: list[Alternative] = []
-    for item in planned.alternatives:
-        (rest if item.accelerator in seen else first).append(item)
-        seen.add(item.accelerator)
-    chosen = {id(item) for item in (first + rest)[:most]}
-    return tuple(item for item in planned.alternatives if id(item) in chosen)
+    """The cheapest of each model first, then of each accelerator, then what room there is for other capacity types; by
+    price.
+    """
+    models = {item.model for item in planned.placements}
+    kinds = {(item.model, item.shape.accelerator) for item in planned.placements}
+    ranked: list[tuple[int, int]] = []
+    for place, item in enumerate(planned.alternatives):
+        model = variant(item.name)
+        ranked.append(((model in models) + ((model, item.accelerator) in kinds), place))
+        models.add(model)
+        kinds.add((model, item.accelerator))
+    chosen = {place for _, place in sorted(ranked)[:most]}
+    return tuple(item for place, item in enumerate(planned.alternatives) if place in chosen)
 
 
 def _line(model: str, accelerator: str, group: Sequence[Rejection]) -> Rejection:

@@ -205,8 +205,8 @@ def _surely(market: Market, buyer: Buyer, option: Option, ranked: list[Quote], n
     if isinstance(first, Rejection):
         return first
     percent = buyer.asked.deployment.objectives.availability_percent
-    reached = _reached(market, buyer, first)
-    best = reached
+    plain, before = first, _reached(market, buyer, first)
+    reached = best = before
     for count in range(needed + 1, min(2 * needed + MORE_AT_MOST, buyer.asked.deployment.constraints.max_replicas) + 1):
         if reached >= percent:
             break
@@ -215,7 +215,7 @@ def _surely(market: Market, buyer: Buyer, option: Option, ranked: list[Quote], n
             break
         first, reached = larger, _reached(market, buyer, larger)
         best = max(best, reached)
-    return first if reached >= percent else _too_risky(first, best, percent)
+    return first if reached >= percent else _too_risky(plain, before, first.replicas, best, percent)
 
 
 def _reached(market: Market, buyer: Buyer, fleet: Fleet) -> float:
@@ -232,17 +232,20 @@ def _reached(market: Market, buyer: Buyer, fleet: Fleet) -> float:
     return known
 
 
-def _too_risky(fleet: Fleet, reached: float, asked: float) -> Rejection:
-    what = f"{fleet.replicas} x {fleet.option.shape.name} {fleet.capacity_type} = ${format_usd(fleet.usd_per_hour)}/h"
+def _too_risky(plain: Fleet, before: float, most: int, best: float, asked: float) -> Rejection:
+    """``plain`` carries the rate ``before`` percent of the time, up to ``most`` replicas ``best`` percent."""
+    name = plain.option.shape.name
+    more = f", {most} of them {best:.4g} %" if most > plain.replicas else ""
     return Rejection(
-        fleet.option.shape.name,
+        name,
         RejectionReason.SPOT_RISK,
-        f"{what} carries the load {reached:.4g} % of the time, objectives.availabilityPercent is {asked:g}: "
-        "interruptions take a zone's nodes together; other zones or capacity on demand beside it would help",
-        reached,
+        f"{plain.replicas} x {name} {plain.capacity_type} = ${format_usd(plain.usd_per_hour)}/h carries the load "
+        f"{before:.4g} % of the time{more}; objectives.availabilityPercent is {asked:g}: interruptions take a zone's "
+        "nodes together; other zones or capacity on demand beside it would help",
+        best,
         asked,
         "%",
-        usd_per_hour=fleet.usd_per_hour,
+        usd_per_hour=plain.usd_per_hour,
     )
 
 

@@ -25,6 +25,7 @@ from deepseek_planner.fleets import (
 )
 from deepseek_planner.hardware import CapacityType, Offering
 from deepseek_planner.mixing import Mix, Question
+from deepseek_planner.options import Option
 from deepseek_planner.plan import (
     Alternative,
     Candidate,
@@ -197,7 +198,9 @@ class Cluster:
             obstacle = "" if change else remedy.obstacle(outcome.deployment, outcome.rejections)
             planned = replace(planned, smallest_change=change, obstacle=obstacle)
         else:
-            planned = _with_shortage(planned, allotment, outcome, self._kept_usd)
+            planned = _with_shortage(planned, allotment, self._kept_usd)
+            shut_out = _shut_out(outcome.fleets, fleet, left, is_budget=allotment.short_of == BUDGET)
+            planned = replace(planned, rejections=tuple(distinct([*planned.rejections, *shut_out])))
         if allotment.parts:
             planned = self._with_fleet(planned, outcome, fleet, left)
             planned = replace(planned, gap_percent=round(100 * solution.gap, 4))
@@ -210,11 +213,9 @@ class Cluster:
     def _with_fleet(self, planned: DeploymentPlan, outcome: Outcome, fleet: Mix, left: Supply | None) -> DeploymentPlan:
         market = self._world.market
         placements = mixing.placements(fleet)
-        crowded_out = _crowded_out(outcome.fleets, fleet, left)
         return replace(
             planned,
             placements=placements,
-            rejections=tuple(distinct([*planned.rejections, *crowded_out])),
             usd_per_hour=fleet.usd_per_hour,
             usd_per_million_tokens=per_million_tokens(
                 outcome.asked, fleet.usd_per_hour, served_requests_per_min(outcome.deployment)
@@ -285,33 +286,18 @@ def _is_possible(allotment: Allotment) -> bool:
     return bool(allotment.parts or allotment.short_of)
 
 
-def _with_shortage(planned: DeploymentPlan, allotment: Allotment, outcome: Outcome, kept_usd: int) -> DeploymentPlan:
+def _with_shortage(planned: DeploymentPlan, allotment: Allotment, kept_usd: int) -> DeploymentPlan:
     """Why it gets less than it asked for, and what would change that."""
     if not allotment.short_of:
         return planned
-    is_budget = allotment.short_of == BUDGET
     holders = (*allotment.lost_to, *allotment.shared_with)
     changes = [" and ".join(_would_do(allotment, kept_usd))]
     changes += [f"a higher priority than {', '.join(map(str, holders))}"] if holders else []
-    planned = replace(
+    return replace(
         planned,
         smallest_change=", or ".join(filter(None, changes)),
         shortage=Shortage(round(100 * allotment.served), allotment.short_of, allotment.lost_to, allotment.shared_with),
     )
-    if not is_budget or not outcome.fleets:
-        return planned
-    best = outcome.fleets[0]
-    refused = Rejection(
-        best.option.name,
-        RejectionReason.CLUSTER_BUDGET,
-        f"{best.replicas} x {best.option.name} {best.capacity_type} = ${format_usd(best.usd_per_hour)}/h, "
-        "more than the cluster's limit leaves",
-        best.usd_per_hour / 1e6,
-        unit="USD/h",
-        accelerator=best.option.shape.accelerator,
-        usd_per_hour=best.usd_per_hour,
-    )
-    return replace(planned, rejections=tuple(distinct([*planned.rejections, refused])))
 
 
 def _would_do(allotment: Allotment, kept_usd: int) -> Iterator[str]:
@@ -340,14 +326,14 @@ def _load(outcome: Outcome) -> Load:
 
 
 def _alternatives(outcome: Outcome, chosen: Mix, left: Supply | None) -> Iterator[Alternative]:
-    """The next best of each accelerator and capacity type that there is room for: variants of one choice teach nobody
-    anything.
+    """The next best of each model, accelerator and capacity type that there is room for: other shapes of one choice
+    teach nobody anything.
     """
-    kinds = {(lot.option.shape.accelerator, lot.offering.capacity_type) for lot in chosen.lots}
-    seen = kinds if len(kinds) == 1 else set[tuple[str, CapacityType]]()
+    kinds = {(*_kind(lot.option), lot.offering.capacity_type) for lot in chosen.lots}
+    seen = kinds if len(kinds) == 1 else set[tuple[str, str, CapacityType]]()
     rate = served_requests_per_min(outcome.deployment)
     for fleet in outcome.fleets:
-        kind = (fleet.option.shape.accelerator, fleet.capacity_type)
+        kind = (*_kind(fleet.option), fleet.capacity_type)
         if kind in seen or not _has_room(fleet, chosen, left):
             continue
         seen.add(kind)
@@ -362,22 +348,37 @@ def _alternatives(outcome: Outcome, chosen: Mix, left: Supply | None) -> Iterato
         )
 
 
-def _crowded_out(fleets: Iterable[Fleet], chosen: Mix, left: Supply | None) -> Iterator[Rejection]:
-    """The best of each accelerator that would serve but for what other deployments hold."""
-    seen: set[str] = set()
+def _kind(option: Option) -> tuple[str, str]:
+    """Which model on which accelerator."""
+    return option.model, option.shape.accelerator
+
+
+def _shut_out(fleets: Iterable[Fleet], chosen: Mix, left: Supply | None, *, is_budget: bool) -> Iterator[Rejection]:
+    """The best of each model and accelerator that would serve but for what other deployments hold, or for the limit of
+    the whole cluster where that is what is short.
+    """
+    no_room, too_dear = set[tuple[str, str]](), set[tuple[str, str]]()
     for fleet in fleets:
-        accelerator = fleet.option.shape.accelerator
-        if accelerator in seen or _has_room(fleet, chosen, left):
+        kind, name, dollars = _kind(fleet.option), fleet.option.name, f"${format_usd(fleet.usd_per_hour)}/h"
+        if not _has_room(fleet, chosen, left):
+            said, reason = no_room, RejectionReason.NOT_ENOUGH_NODES
+            text = f"{fleet.replicas} of them would serve for {dollars}, and other deployments hold the room"
+        elif is_budget:
+            said, reason = too_dear, RejectionReason.CLUSTER_BUDGET
+            text = f"{fleet.replicas} x {name} {fleet.capacity_type} = {dollars}, more than the cluster's limit leaves"
+        else:
             continue
-        seen.add(accelerator)
-        dollars = format_usd(fleet.usd_per_hour)
+        if kind in said:
+            continue
+        said.add(kind)
+        value, unit = (fleet.replicas, "replicas") if said is no_room else (fleet.usd_per_hour / 1e6, "USD/h")
         yield Rejection(
-            fleet.option.name,
-            RejectionReason.NOT_ENOUGH_NODES,
-            f"{fleet.replicas} of them would serve for ${dollars}/h, and other deployments hold the room",
-            fleet.replicas,
-            unit="replicas",
-            accelerator=accelerator,
+            name,
+            reason,
+            text,
+            value,
+            unit=unit,
+            accelerator=fleet.option.shape.accelerator,
             usd_per_hour=fleet.usd_per_hour,
         )
 

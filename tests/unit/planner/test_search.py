@@ -353,6 +353,18 @@ def test_what_others_hold_is_the_reason_where_nothing_else_is() -> None:
     assert "other deployments hold the room" in refused.message
 
 
+def test_who_gets_nothing_is_told_what_would_serve_and_who_holds_the_room() -> None:
+    pool = offering("h200", "63.296", max_nodes=1)
+    high = deployment(name="high", demand=demand(60, 120), objectives=objectives(priority=5, accuracy="Critical"))
+    low = replace(high, key=DeploymentKey("team-a", "low"), objectives=objectives(accuracy="Critical"))
+    got = plan(snapshot(high, low, offerings=(pool,)), CATALOG, Policy()).deployments[low.key]
+
+    assert not got.is_feasible
+    (line,) = summary(got)
+    assert (line.name, line.reason) == ("h200-fp8-tp8", RejectionReason.NOT_ENOUGH_NODES)
+    assert "other deployments hold the room" in line.message
+
+
 def test_two_deployments_never_hold_more_than_there_is() -> None:
     pool = offering("h100", "23.6", max_nodes=1)
     asked = [deployment(SMALL, name=f"d{index}") for index in range(12)]
