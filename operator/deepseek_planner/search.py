@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from deepseek_planner import checking, mix, mixing, prices, remedy
+from deepseek_planner import checking, eligibility, mix, mixing, prices, remedy
 from deepseek_planner.allocation import BUDGET, Allotment, Problem, Solution
 from deepseek_planner.candidates import Load, candidates
 from deepseek_planner.catalog import Catalog
@@ -194,7 +194,7 @@ class Cluster:
         if not _is_possible(allotment):
             market = self._world.market
             case = Case(outcome.deployment, self._world.offerings, market.snapshot.multi_node)
-            change = remedy.smallest_change(case, outcome.rejections, self._alone)
+            change = remedy.smallest_change(case, outcome.rejections, _WhatIf(self._world, self._held))
             obstacle = "" if change else remedy.obstacle(outcome.deployment, outcome.rejections)
             planned = replace(planned, smallest_change=change, obstacle=obstacle)
         else:
@@ -233,10 +233,20 @@ class Cluster:
             ),
         )
 
-    def _alone(self, case: Case, least: Least) -> Cost | None:
-        """Of the fleet with least dollars or replicas that serves the case beside what stays; for the remedies."""
-        cluster = Cluster(self._as_if(case), least)
-        outcome = find(cluster._world, case.deployment)
+
+class _WhatIf:
+    """Answers for the remedies of one deployment. What many of their cases share is weighed once."""
+
+    def __init__(self, world: World, held: Sequence[tuple[str, Shape, int]]) -> None:
+        """``held``: replicas that stay whatever is planned, by pool."""
+        self._world, self._held = world, held
+        self._worlds: list[tuple[Case, World]] = []
+        self._outcomes: list[tuple[DeploymentInput, World, Outcome]] = []
+
+    def __call__(self, case: Case, least: Least) -> Cost | None:
+        """Of the fleet with least dollars or replicas that serves the case beside what stays."""
+        world = self._as_if(case)
+        cluster, outcome = Cluster(world, least), self._outcome(world, case.deployment)
         asked = cluster._question(outcome)
         solution, fleets = cluster._solve([asked])
         if solution.allotments[asked.ask.key].served < 1:
@@ -247,24 +257,49 @@ class Cluster:
             pool = lot.offering.pool
             accelerators[pool] = accelerators.get(pool, 0) + lot.replicas * lot.option.shape.accelerators
         rate = limited_requests_per_min(case.deployment)
-        return Cost(
-            fleet.usd_per_hour,
-            per_million_tokens(outcome.asked, fleet.usd_per_hour, rate),
-            fleet.replicas,
-            accelerators,
-        )
+        per_million = per_million_tokens(outcome.asked, fleet.usd_per_hour, rate)
+        return Cost(fleet.usd_per_hour, per_million, fleet.replicas, accelerators)
 
     def _as_if(self, case: Case) -> World:
         """The world of a case. The limit of the whole cluster is no limit of one deployment."""
+        for known, its_world in self._worlds:
+            if known.offerings is case.offerings and known.multi_node == case.multi_node:
+                return its_world
         world, market = self._world, self._world.market
         snapshot = replace(market.snapshot, multi_node=case.multi_node)
         policy = replace(market.policy, max_usd_per_hour=None)
         if case.offerings is world.offerings:
-            return replace(world, market=replace(market, snapshot=snapshot, policy=policy), explains=False)
-        supply, pools = Supply(case.offerings), {offering.pool: offering for offering in case.offerings}
-        for pool, shape, replicas in self._held:
-            _hold(supply, pools[pool], shape, replicas)
-        return World(world.catalog, case.offerings, Market(snapshot, policy, supply), explains=False)
+            found = replace(world, market=replace(market, snapshot=snapshot, policy=policy), explains=False)
+        else:
+            supply, pools = Supply(case.offerings), {offering.pool: offering for offering in case.offerings}
+            for pool, shape, replicas in self._held:
+                _hold(supply, pools[pool], shape, replicas)
+            found = World(world.catalog, case.offerings, Market(snapshot, policy, supply), explains=False)
+        self._worlds.append((case, found))
+        return found
+
+    def _outcome(self, world: World, deployment: DeploymentInput) -> Outcome:
+        """What there is to buy. Its rejections and fleets may be those of a case with other limits."""
+        weighed = _without_what_is_bought(deployment)
+        for known, where, found in self._outcomes:
+            if where is world and known == weighed:
+                rate, source = eligibility.planned_rate(world.offerings, deployment, world.market.policy)
+                asked = replace(found.asked, deployment=deployment)
+                return replace(found, deployment=deployment, asked=asked, requests_per_min=rate, source=source)
+        outcome = find(world, deployment)
+        self._outcomes.append((weighed, world, outcome))
+        return outcome
+
+
+def _without_what_is_bought(deployment: DeploymentInput) -> DeploymentInput:
+    """Without the limits that bear on how much is bought of what there is, and not on what there is."""
+    demand, objectives, limits = deployment.demand, deployment.objectives, deployment.constraints
+    return replace(
+        deployment,
+        demand=replace(demand, expected_requests_per_min=0.0, peak_requests_per_min=0.0),
+        objectives=replace(objectives, max_usd_per_million_tokens=None, availability_percent=0.0),
+        constraints=replace(limits, max_replicas=0, max_spot_percent=min(1, limits.max_spot_percent)),
+    )
 
 
 def _hold(supply: Supply, offering: Offering, shape: Shape, replicas: int) -> None:
