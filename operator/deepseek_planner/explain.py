@@ -25,6 +25,8 @@ MOST_REJECTIONS = 10
 MOST_WARNINGS = 5
 MOST_LOST_TO = 5
 LONGEST_MESSAGE = 256
+LONGEST_CHANGE = 1024
+"""Several limits together are cut nowhere: half of such a change would not do."""
 
 _IN_ORDER: tuple[tuple[RejectionReason, ...], ...] = (
     (RejectionReason.NOT_ALLOWED,),
@@ -87,7 +89,7 @@ def plan_document(planned: DeploymentPlan) -> dict[str, Any]:
     if planned.warnings:
         document["warnings"] = [warning[:LONGEST_MESSAGE] for warning in planned.warnings[:MOST_WARNINGS]]
     if planned.smallest_change:
-        document["smallestChange"] = planned.smallest_change[:LONGEST_MESSAGE]
+        document["smallestChange"] = planned.smallest_change[:LONGEST_CHANGE]
     if planned.obstacle:
         document["obstacle"] = planned.obstacle[:LONGEST_MESSAGE]
     return document

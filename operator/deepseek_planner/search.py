@@ -247,11 +247,17 @@ class _WhatIf:
         """Of the fleet with least dollars or replicas that serves the case beside what stays."""
         world = self._as_if(case)
         cluster, outcome = Cluster(world, least), self._outcome(world, case.deployment)
-        asked = cluster._question(outcome)
-        solution, fleets = cluster._solve([asked])
-        if solution.allotments[asked.ask.key].served < 1:
-            return None
-        fleet = fleets[asked.ask.key]
+        key = case.deployment.key
+        # A router can spread evenly, too: that is found much sooner, and does where any fleet will do.
+        ways = [Routing.EVEN, world.market.policy.routing] if least is Least.NOTHING else [world.market.policy.routing]
+        for routing in dict.fromkeys(ways):
+            solution, fleets = cluster._solve([cluster._question(outcome, routing)])
+            if solution.allotments[key].served >= 1:
+                return self._cost(case, outcome, fleets[key])
+        return None
+
+    @staticmethod
+    def _cost(case: Case, outcome: Outcome, fleet: Mix) -> Cost:
         accelerators: dict[str, int] = {}
         for lot in fleet.lots:
             pool = lot.offering.pool
