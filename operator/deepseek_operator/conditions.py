@@ -193,8 +193,7 @@ def _infeasible(view: View) -> str:
     if plan.shortage is not None:
         text = shortage(plan.shortage, {})
         return f"{text}; would be feasible: {plan.smallest_change}" if plan.smallest_change else text
-    first = f"{plan.rejections[0].name}: {plan.rejections[0].message}" if plan.rejections else "no pool can be used"
-    remedy = f"would be feasible: {plan.smallest_change}" if plan.smallest_change else first
+    remedy = f"would be feasible: {plan.smallest_change}" if plan.smallest_change else plan.obstacle
     return f"nothing offered meets {_asked(view.input.objectives)}; {remedy}" if view.input else remedy
 
 

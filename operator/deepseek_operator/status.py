@@ -81,7 +81,7 @@ def _decision(plan: Mapping[str, Any]) -> Sequence[object]:
     # Whether anything is asked for at all is part of it: what falls idle is told at once, and then nothing more.
     asked = bool(plan.get("requestsPerMinute"))
     short = plan.get("shortage") or {}
-    lacks = short.get("shortOf"), list(short.get("lostTo") or ())
+    lacks = short.get("shortOf"), list(short.get("lostTo") or ()), list(short.get("sharedWith") or ())
     return what, plan.get("usdPerHour"), plan.get("demandSource"), bool(plan.get("smallestChange")), asked, lacks
 
 

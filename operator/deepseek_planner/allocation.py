@@ -119,7 +119,13 @@ class Allotment:
     short_of: str = ""
     """What it would have needed more of: a pool's name, or ``budget`` for the cluster's limit."""
     lost_to: tuple[DeploymentKey, ...] = ()
-    """Deployments served before it on what it is short of."""
+    """Deployments of a higher priority that have of what it is short of."""
+    shared_with: tuple[DeploymentKey, ...] = ()
+    """Deployments of its own priority that do."""
+    would_do_nodes: tuple[tuple[str, int], ...] = ()
+    """By pool: more nodes with which it would be served whole."""
+    would_do_usd_per_hour: MicroUsd | None = None
+    """The limit of all together with which it would be; None: dollars are not in the way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,14 @@ from deepseek_planner.fleets import Fleet, per_million_tokens, served_requests_p
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.mixing import Mix
 from deepseek_planner.models import Precision
+from deepseek_planner.options import Option
 from deepseek_planner.plan import Alternative, Rejection, RejectionReason
 from deepseek_planner.supply import Supply
 from deepseek_planner.units import MicroUsd, format_usd
 from deepseek_planner.weighing import Outcome, World, beaten
 
+Kind = tuple[str, str]
+"""Model and accelerator."""
 Make = tuple[str, str, Precision]
 """Model, accelerator and precision: other shardings of them teach nobody anything."""
 
@@ -54,14 +57,14 @@ def supply_left(supply: Supply, fleets: Iterable[Mix]) -> Supply:
 
 
 def alternatives(world: World, outcome: Outcome, chosen: Mix, left: Left) -> Iterator[Alternative]:
-    """The next best of each accelerator and capacity type, and each model and precision that costs the same."""
-    kinds = {(lot.option.shape.accelerator, lot.offering.capacity_type) for lot in chosen.lots}
-    seen = kinds if len(kinds) == 1 else set[tuple[str, CapacityType]]()
+    """The next best of each model, accelerator and capacity type, and each precision that costs the same."""
+    kinds = {(*_kind(lot.option), lot.offering.capacity_type) for lot in chosen.lots}
+    seen = kinds if len(kinds) == 1 else set[tuple[str, str, CapacityType]]()
     told = {_make(lot.option.model, lot.option.shape.accelerator, lot.option.shape.precision) for lot in chosen.lots}
     rate = served_requests_per_min(outcome.deployment)
     as_dear = _as_dear(world, outcome, chosen)
     for fleet in sorted([*outcome.fleets, *as_dear], key=lambda fleet: fleet.order):
-        option, kind = fleet.option, (fleet.option.shape.accelerator, fleet.capacity_type)
+        option, kind = fleet.option, (*_kind(fleet.option), fleet.capacity_type)
         make = _make(option.model, option.shape.accelerator, option.shape.precision)
         is_news = kind not in seen or (fleet.usd_per_hour == chosen.usd_per_hour and make not in told)
         if not is_news or not left.can_pay(fleet) or not left.has_room(fleet, chosen):
@@ -79,6 +82,10 @@ def alternatives(world: World, outcome: Outcome, chosen: Mix, left: Left) -> Ite
         )
 
 
+def _kind(option: Option) -> Kind:
+    return option.model, option.shape.accelerator
+
+
 def _make(model: str, accelerator: str, precision: Precision) -> Make:
     return model, accelerator, precision
 
@@ -92,16 +99,22 @@ def _as_dear(world: World, outcome: Outcome, chosen: Mix) -> list[Fleet]:
     return [fleet for fleet in fleets if fleet.usd_per_hour == chosen.usd_per_hour]
 
 
-def crowded_out(fleets: Iterable[Fleet], chosen: Mix, left: Left) -> Iterator[Rejection]:
-    """The best of each accelerator that would serve but for what other deployments hold, or for the cluster's limit."""
-    seen: set[str] = set()
+def crowded_out(fleets: Iterable[Fleet], chosen: Mix, left: Left, *, is_budget: bool) -> Iterator[Rejection]:
+    """The best of each model and accelerator that would serve but for what other deployments hold, or for the limit of
+    the whole cluster; ``is_budget``: that is what is short.
+    """
+    no_room, too_dear = set[Kind](), set[Kind]()
     for fleet in fleets:
-        accelerator = fleet.option.shape.accelerator
-        can_pay = left.can_pay(fleet)
-        if accelerator in seen or (can_pay and left.has_room(fleet, chosen)):
+        if not left.has_room(fleet, chosen):
+            said, refused = no_room, _held(fleet)
+        elif is_budget or not left.can_pay(fleet):
+            said, refused = too_dear, over_limit(fleet)
+        else:
             continue
-        seen.add(accelerator)
-        yield _held(fleet) if can_pay else over_limit(fleet)
+        kind = _kind(fleet.option)
+        if kind not in said:
+            said.add(kind)
+            yield refused
 
 
 def _held(fleet: Fleet) -> Rejection:

@@ -13,7 +13,7 @@ from deepseek_planner.plan import DeploymentPlan
 
 DIGITS = 9
 """Significant digits kept of measured quantities: enough for anybody, too few for the last bits of a sum."""
-LEFT_OUT = frozenset({"digest", "candidates", "warnings", "engine_reasons"})
+LEFT_OUT = frozenset({"digest", "candidates", "obstacle", "warnings", "engine_reasons"})
 CONSTANTS = {None: "null", True: "true", False: "false"}
 NOT_FINITE = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
 

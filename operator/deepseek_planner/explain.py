@@ -25,6 +25,8 @@ MOST_REJECTIONS = 10
 MOST_WARNINGS = 5
 MOST_LOST_TO = 5
 LONGEST_MESSAGE = 256
+LONGEST_CHANGE = 1024
+"""Several limits together are cut nowhere: half of such a change would not do."""
 
 _IN_ORDER: tuple[tuple[RejectionReason, ...], ...] = (
     (RejectionReason.NOT_ALLOWED,),
@@ -89,7 +91,9 @@ def plan_document(planned: DeploymentPlan) -> dict[str, Any]:
     if planned.warnings:
         document["warnings"] = [warning[:LONGEST_MESSAGE] for warning in planned.warnings[:MOST_WARNINGS]]
     if planned.smallest_change:
-        document["smallestChange"] = planned.smallest_change[:LONGEST_MESSAGE]
+        document["smallestChange"] = planned.smallest_change[:LONGEST_CHANGE]
+    if planned.obstacle:
+        document["obstacle"] = planned.obstacle[:LONGEST_MESSAGE]
     return document
 
 
@@ -116,7 +120,7 @@ def percent(value: float) -> str:
 
 
 def shortage(short: Shortage, priorities: Mapping[DeploymentKey, int]) -> str:
-    """Who gets less, of what, and who comes first, with the priorities where they are known:
+    """Who gets less, of what, who comes first, with the priorities where they are known, and who shares it:
 
     ``serves 60 % of the peak: pool x is short; team-b/docs (priority 10) comes first``.
     """
@@ -125,6 +129,8 @@ def shortage(short: Shortage, priorities: Mapping[DeploymentKey, int]) -> str:
     first = [f"{key} (priority {priorities[key]})" if key in priorities else str(key) for key in short.lost_to]
     if first:
         text += f"; {', '.join(first[:MOST_LOST_TO])} {'come' if len(first) > 1 else 'comes'} first"
+    if short.shared_with:
+        text += f"; shared with {', '.join(map(str, short.shared_with[:MOST_LOST_TO]))} of the same priority"
     return text
 
 
@@ -132,6 +138,8 @@ def _shortage(short: Shortage) -> Mapping[str, Any]:
     document: dict[str, Any] = {"servedPercent": short.served_percent, "shortOf": short.short_of}
     if short.lost_to:
         document["lostTo"] = [str(key) for key in short.lost_to[:MOST_LOST_TO]]
+    if short.shared_with:
+        document["sharedWith"] = [str(key) for key in short.shared_with[:MOST_LOST_TO]]
     return document
 
 
@@ -147,7 +155,8 @@ def message(rejection: Rejection) -> str:
 def summary(planned: DeploymentPlan, most: int = MOST_REJECTIONS) -> tuple[Rejection, ...]:
     """One line per accelerator that cannot serve a model: what got furthest there, furthest first.
 
-    Accelerators that serve or could serve it are told about by the placements and alternatives.
+    Accelerators that serve or could serve it are told about by the placements and alternatives; of these, why not on
+    spot, where that would be cheaper than what was chosen.
     """
     serving = {(item.model, item.shape.accelerator) for item in planned.placements}
     serving |= {(variant(item.name), item.accelerator) for item in planned.alternatives}
@@ -155,10 +164,29 @@ def summary(planned: DeploymentPlan, most: int = MOST_REJECTIONS) -> tuple[Rejec
     for rejection in planned.rejections:
         groups.setdefault((variant(rejection.name), rejection.accelerator), []).append(rejection)
     lines = [_line(model, name, group) for (model, name), group in groups.items() if (model, name) not in serving]
+    lines += _why_not_spot(planned)
     ruled_out = [line for line in lines if line.reason is RejectionReason.NOT_ALLOWED]
     told = [line for line in lines if line.reason is not RejectionReason.NOT_ALLOWED]
     told.sort(key=lambda line: (-STAGES[line.reason], line.accelerator, line.name))
     return (*told, *_ruled_out(ruled_out))[:most]
+
+
+def _why_not_spot(planned: DeploymentPlan) -> list[Rejection]:
+    """Of each accelerator that serves a model otherwise, the cheapest fleet that would be lost too often."""
+    kinds = {(item.model, item.shape.accelerator, item.capacity_type) for item in planned.placements}
+    kinds |= {(variant(item.name), item.accelerator, item.capacity_type) for item in planned.alternatives}
+    serving = {(model, accelerator) for model, accelerator, _ in kinds}
+    found: dict[tuple[str, str], Rejection] = {}
+    for item in planned.rejections:
+        kind, dollars = (variant(item.name), item.accelerator), item.usd_per_hour
+        is_answer = (
+            item.reason is RejectionReason.SPOT_RISK and kind in serving and (*kind, CapacityType.SPOT) not in kinds
+        )
+        if is_answer and dollars is not None and dollars < planned.usd_per_hour:
+            best = found.get(kind)
+            if best is None or (dollars, item.name) < (best.usd_per_hour or 0, best.name):
+                found[kind] = item
+    return list(found.values())
 
 
 def nearest(rejections: Sequence[Rejection]) -> tuple[Rejection, ...]:
@@ -192,16 +220,20 @@ def _field(line: Rejection) -> str:
 
 
 def alternatives(planned: DeploymentPlan, most: int = MOST_ALTERNATIVES) -> tuple[Alternative, ...]:
-    """What costs no more and the cheapest of each accelerator first, then what room there is for the rest; by price."""
-    seen = {item.shape.accelerator for item in planned.placements}
-    first: list[Alternative] = []
-    rest: list[Alternative] = []
-    for item in planned.alternatives:
-        is_first = item.accelerator not in seen or item.usd_per_hour <= planned.usd_per_hour
-        (first if is_first else rest).append(item)
-        seen.add(item.accelerator)
-    chosen = {id(item) for item in (first + rest)[:most]}
-    return tuple(item for item in planned.alternatives if id(item) in chosen)
+    """What costs no more first, then the cheapest of each model, then of each accelerator, then what room there is for
+    the rest; by price.
+    """
+    models = {item.model for item in planned.placements}
+    kinds = {(item.model, item.shape.accelerator) for item in planned.placements}
+    ranked: list[tuple[int, int]] = []
+    for place, item in enumerate(planned.alternatives):
+        model = variant(item.name)
+        is_dearer = item.usd_per_hour > planned.usd_per_hour
+        ranked.append((is_dearer * ((model in models) + ((model, item.accelerator) in kinds)), place))
+        models.add(model)
+        kinds.add((model, item.accelerator))
+    chosen = {place for _, place in sorted(ranked)[:most]}
+    return tuple(item for place, item in enumerate(planned.alternatives) if place in chosen)
 
 
 def _line(model: str, accelerator: str, group: Sequence[Rejection]) -> Rejection:

@@ -19,7 +19,7 @@ from deepseek_planner.hardware import CapacityType, Offering
 from deepseek_planner.options import Option
 from deepseek_planner.plan import DeploymentInput, Policy, Rejection, RejectionReason, Shape, Snapshot
 from deepseek_planner.supply import Supply
-from deepseek_planner.units import MicroUsd, format_usd
+from deepseek_planner.units import MicroUsd, format_usd, format_usd_allowed, format_usd_needed
 
 MORE_AT_MOST = 2
 """Replicas beyond twice the needed ones that are tried against losses before a fleet is refused."""
@@ -279,7 +279,8 @@ def _grown(market: Market, buyer: Buyer, option: Option, ranked: list[Quote], fi
     """With more replicas where they are cheapest, or how much of the time these reach at best."""
     asked, fewest = buyer.asked.deployment, first.replicas
     percent = asked.objectives.availability_percent
-    best = reached = _reached(market, buyer, option, first.parts)
+    plain, before = first, _reached(market, buyer, option, first.parts)
+    best = reached = before
     for count in range(fewest + 1, min(2 * fewest + MORE_AT_MOST, asked.constraints.max_replicas) + 1):
         if reached >= percent:
             break
@@ -288,7 +289,7 @@ def _grown(market: Market, buyer: Buyer, option: Option, ranked: list[Quote], fi
             break
         first, reached = larger, _reached(market, buyer, option, larger.parts)
         best = max(best, reached)
-    return first if reached >= percent else _too_risky(first, best, percent)
+    return first if reached >= percent else _too_risky(plain, before, first.replicas, best, percent)
 
 
 def _reached(market: Market, buyer: Buyer, option: Option, parts: Sequence[tuple[Offering, int]]) -> float:
@@ -309,18 +310,21 @@ def _left(buyer: Buyer, option: Option) -> int:
     return math.ceil(buyer.requests_per_min / 60 / option.capacity.rate_per_s - 1e-9)
 
 
-def _too_risky(fleet: Fleet, reached: float, asked: float) -> Rejection:
-    what = f"{fleet.replicas} x {fleet.option.shape.name} {fleet.capacity_type} = ${format_usd(fleet.usd_per_hour)}/h"
+def _too_risky(plain: Fleet, before: float, most: int, best: float, asked: float) -> Rejection:
+    """``plain`` carries the rate ``before`` percent of the time, up to ``most`` replicas ``best`` percent."""
+    name = plain.option.shape.name
+    more = f", {most} of them {best:.4g} %" if most > plain.replicas else ""
     return Rejection(
-        fleet.option.shape.name,
+        name,
         RejectionReason.SPOT_RISK,
-        f"{what} carries the load {reached:.4g} % of the time, objectives.availabilityPercent is {asked:g}: "
-        "interruptions take a zone's nodes together; other zones or capacity on demand beside it would help",
-        reached,
+        f"{plain.replicas} x {name} {plain.capacity_type} = ${format_usd(plain.usd_per_hour)}/h carries the load "
+        f"{before:.4g} % of the time{more}; objectives.availabilityPercent is {asked:g}: interruptions take a zone's "
+        "nodes together; other zones or capacity on demand beside it would help",
+        best,
         asked,
         "%",
-        usd_per_hour=fleet.usd_per_hour,
-        replicas=fleet.replicas,
+        usd_per_hour=plain.usd_per_hour,
+        replicas=plain.replicas,
     )
 
 
@@ -375,6 +379,14 @@ def served_requests_per_min(deployment: DeploymentInput) -> float:
     return deployment.demand.expected_requests_per_min
 
 
+def limited_requests_per_min(deployment: DeploymentInput) -> float:
+    """The rate that the limit of dollars per token counts: it is a promise about the expected demand.
+
+    A quiet hour makes tokens dear and must not forbid the smallest fleet that serves it.
+    """
+    return max(deployment.demand.expected_requests_per_min, served_requests_per_min(deployment))
+
+
 def per_million_tokens(asked: Request, hourly: MicroUsd, requests_per_min: float) -> MicroUsd:
     """Of a fleet at a rate of requests of the demand's mean lengths."""
     tokens = asked.demand.input_mean + asked.demand.output_mean
@@ -419,16 +431,14 @@ def _within_budget(asked: Request, fleet: Fleet) -> Fleet | Rejection:
     most = objectives.max_usd_per_million_tokens
     if most is None:
         return fleet
-    # The limit is a promise about the expected demand: a quiet hour makes tokens dear and must not forbid the
-    # smallest fleet that serves it.
-    rate = max(asked.deployment.demand.expected_requests_per_min, served_requests_per_min(asked.deployment))
+    rate = limited_requests_per_min(asked.deployment)
     per_million = per_million_tokens(asked, fleet.usd_per_hour, rate)
     if per_million > most:
         return Rejection(
             name,
             RejectionReason.OVER_COST_PER_TOKEN,
             f"{replicas} x {name} {fleet.capacity_type} = ${format_usd(fleet.usd_per_hour)}/h, "
-            f"${format_usd(per_million)}/M tokens > ${format_usd(most)}/M",
+            f"${format_usd_needed(per_million)}/M tokens > ${format_usd_allowed(most)}/M",
             per_million / 1e6,
             most / 1e6,
             "USD/M",
@@ -444,7 +454,7 @@ def most_usd_per_hour(asked: Request) -> MicroUsd:
     most = objectives.max_usd_per_million_tokens
     if most is None:
         return objectives.max_usd_per_hour
-    rate = max(asked.deployment.demand.expected_requests_per_min, served_requests_per_min(asked.deployment))
+    rate = limited_requests_per_min(asked.deployment)
     tokens_per_hour = rate * 60 * (asked.demand.input_mean + asked.demand.output_mean)
     hourly = MicroUsd(int(most * tokens_per_hour / cost.TOKENS_PER_UNIT) + 1)
     while hourly > 0 and per_million_tokens(asked, hourly, rate) > most:
@@ -457,7 +467,7 @@ def over_budget(name: str, what: str, hourly: MicroUsd, limit: MicroUsd, *, repl
     return Rejection(
         name,
         RejectionReason.OVER_BUDGET,
-        f"{what} = ${format_usd(hourly)}/h > ${format_usd(limit)}/h",
+        f"{what} = ${format_usd_needed(hourly)}/h > ${format_usd_allowed(limit)}/h",
         hourly / 1e6,
         limit / 1e6,
         "USD/h",

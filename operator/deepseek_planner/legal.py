@@ -5,6 +5,7 @@ None of it depends on a demand, so it is worked out once and kept: every deploym
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from deepseek_planner.demand import AccuracyClass
@@ -15,7 +16,7 @@ from deepseek_planner.models import ModelSpec, Precision
 from deepseek_planner.plan import Rejection, Shape
 from deepseek_planner.precision import PrecisionChoice, PrecisionRefusal, choices
 from deepseek_planner.prediction.compiled import Compiled, Setting, compiled
-from deepseek_planner.shapes import shapes
+from deepseek_planner.shapes import ShapeRefusal, shapes
 
 FEW_WEIGHTS = 0.25
 """Part of an accelerator's memory: what deeper pipelines can free of it is an eighth at most."""
@@ -70,6 +71,7 @@ class Legal:
     """Legal shapes of a model on one wiring, and why the others are not."""
 
     accelerator: Accelerator
+    wiring: Wiring
     choices: tuple[PrecisionChoice, ...]
     shapes: tuple[Laid, ...]
     refusals: tuple[tuple[Rejection, Shape | None], ...]
@@ -115,19 +117,34 @@ def _legal(
     permitted = tuple(choice for choice in weighed if isinstance(choice, PrecisionChoice))
     found: list[Laid] = []
     for choice in permitted:
-        candidates, illegal = shapes(
-            model,
-            accelerator.name,
-            choice.precision,
-            gpus_per_node=wiring.gpus_per_node,
-            intra_node=wiring.intra_node,
-            inter_node=wiring.inter_node,
-            multi_node=multi_node,
-        )
+        candidates, illegal = _shapes(model, choice, wiring, multi_node=multi_node)
         refused += [(Rejection(prefix + item.shape.name, item.reason, item.message), item.shape) for item in illegal]
         worthwhile = (shape for shape in candidates if not _is_needlessly_deep(model, accelerator, shape))
         found += [_laid(model, accelerator, choice, shape, wiring) for shape in worthwhile]
-    return Legal(accelerator, permitted, tuple(found), tuple(refused))
+    return Legal(accelerator, wiring, permitted, tuple(found), tuple(refused))
+
+
+def over_nodes(model: ModelSpec, permitted: Legal, precision: Precision) -> Iterator[tuple[Shape, Fit]]:
+    """Shapes over several of these nodes that are legal where LeaderWorkerSet is served, smallest first."""
+    choice = next(item for item in permitted.choices if item.precision is precision)
+    candidates, _ = _shapes(model, choice, permitted.wiring, multi_node=True)
+    for shape in candidates:
+        if shape.nodes_per_replica > 1:
+            yield shape, memory_of(model, shape, permitted.accelerator)
+
+
+def _shapes(
+    model: ModelSpec, choice: PrecisionChoice, wiring: Wiring, *, multi_node: bool
+) -> tuple[tuple[Shape, ...], tuple[ShapeRefusal, ...]]:
+    return shapes(
+        model,
+        wiring.accelerator,
+        choice.precision,
+        gpus_per_node=wiring.gpus_per_node,
+        intra_node=wiring.intra_node,
+        inter_node=wiring.inter_node,
+        multi_node=multi_node,
+    )
 
 
 def _is_needlessly_deep(model: ModelSpec, accelerator: Accelerator, shape: Shape) -> bool:

@@ -16,6 +16,7 @@ from deepseek_planner.options import Option
 from deepseek_planner.plan import Confidence, Placement, Prediction, Routing
 from deepseek_planner.units import MicroUsd
 from deepseek_planner.weighing import Outcome
+from deepseek_planner.what_if import Least
 
 RANK_UNITS = 10**6
 Choice = tuple[Option, tuple[Quote, ...]]
@@ -115,6 +116,15 @@ def with_offers(market: Market, asked: Question, offers: tuple[Offer, ...]) -> Q
     """The same question with other offers: what they carry when nodes are lost is judged by them."""
     ask = replace(asked.ask, offers=offers)
     return replace(asked, ask=replace(ask, holds=_holds(market, asked.outcome, asked.places, ask)))
+
+
+def counted(market: Market, asked: Question, least: Least) -> Question:
+    """The same question, answered by the fleet that has least of that; what runs is no reason for more."""
+    offers = tuple(
+        replace(offer, expected_usd_per_hour=MicroUsd(1) if least is Least.REPLICAS else offer.usd_per_hour)
+        for offer in asked.ask.offers
+    )
+    return with_offers(market, replace(asked, ask=replace(asked.ask, spare_per_s=0.0)), offers)
 
 
 def _by_name(choices: Iterable[Choice]) -> list[Choice]:

@@ -253,12 +253,16 @@ class Shortage:
     short_of: str
     """A pool's name, or ``budget`` for the limit of the whole cluster."""
     lost_to: tuple[DeploymentKey, ...]
-    """Deployments that come first, by priority."""
+    """Deployments of a higher priority, which come first, by priority."""
+    shared_with: tuple[DeploymentKey, ...] = ()
+    """Deployments of the same priority, which get their part of it too."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeploymentPlan:
-    """Plan of one deployment. No placements means nothing feasible: ``smallest_change`` says what would be."""
+    """Plan of one deployment. No placements means nothing feasible: ``smallest_change`` says what would be, or
+    ``obstacle`` what stands in the way where no change is known that would do.
+    """
 
     key: DeploymentKey
     model: str
@@ -272,6 +276,7 @@ class DeploymentPlan:
     alternatives: tuple[Alternative, ...]
     rejections: tuple[Rejection, ...]
     smallest_change: str = ""
+    obstacle: str = ""
     digest: str = ""
     candidates: tuple[Candidate, ...] = ()
     """All that was weighed, for the explanation; never part of the digest or of a status."""

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from math import inf
 
 from deepseek_planner.asked import Request
 from deepseek_planner.demand import RequestClass
-from deepseek_planner.legal import Legal, memory_of
+from deepseek_planner.legal import Legal, memory_of, over_nodes
 from deepseek_planner.memory import CACHE_UNIT_BYTES, GB, Fit
+from deepseek_planner.models import Precision
 from deepseek_planner.plan import Rejection, RejectionReason, Shape
 from deepseek_planner.service import Replica, Service
 from deepseek_planner.slowest import milliseconds, rounded_up, slowest
-
-MOST_GPUS_NAMED = 64
-"""Larger replicas are no remedy that anybody would follow."""
 
 
 def context_too_long(asked: Request, shape: Shape) -> Rejection:
@@ -36,7 +34,7 @@ def does_not_fit(asked: Request, permitted: Legal, shape: Shape, memory: Fit) ->
     longest = memory.sequence_bytes(asked.longest_tokens)
     room = memory.usable - memory.workspace
     remedies = list(_remedies(asked, permitted, shape, memory))
-    remedy = f"; {' or '.join(remedies)} would fit" if remedies else ""
+    remedy = f"; {' or '.join(remedies)} would fit" if remedies else "; no sharding that is looked at holds it"
     unit = "slot" if permitted.accelerator.compute_capability is None else "GPU"
     what = f"weights need {memory.weights / GB:.1f} GB per {unit}"
     if memory.weights <= room:
@@ -52,22 +50,32 @@ def does_not_fit(asked: Request, permitted: Legal, shape: Shape, memory: Fit) ->
 
 
 def _remedies(asked: Request, permitted: Legal, shape: Shape, memory: Fit) -> Iterator[str]:
-    """More accelerators, or a smaller format: each checked by the same arithmetic."""
+    """More accelerators, or a smaller format: each of them is looked at, here or where LeaderWorkerSet is served."""
     accelerator, model = permitted.accelerator, asked.model
-    if accelerator.compute_capability is None:
-        return
     least = max(memory.sequence_bytes(asked.longest_tokens), CACHE_UNIT_BYTES)
-    room = memory.usable - memory.workspace - least
-    total = memory.weights * shape.accelerators
-    count = shape.accelerators
-    while room > 0 and total / count > room and count < MOST_GPUS_NAMED:
-        count *= 2
-    if count > shape.accelerators and total / count <= room:
-        yield f"{count} GPUs"
+    larger = _fewest(asked, ((laid.shape, laid.memory) for laid in permitted.shapes), shape.precision)
+    if larger is not None:
+        is_larger = larger.accelerators > shape.accelerators
+        yield f"{larger.accelerators} GPUs" if is_larger else asked.named(larger)
+    elif accelerator.compute_capability is not None:
+        larger = _fewest(asked, over_nodes(model, permitted, shape.precision), shape.precision)
+        if larger is not None:
+            yield f"{larger.accelerators} GPUs on {larger.nodes_per_replica} nodes with LeaderWorkerSet"
     for choice in permitted.choices:
         other = memory_of(model, replace(shape, precision=choice.precision), accelerator)
         if other.cache >= least and other.weights < memory.weights:
             yield str(choice.precision)
+
+
+def _fewest(asked: Request, candidates: Iterable[tuple[Shape, Fit]], precision: Precision) -> Shape | None:
+    """The smallest shape of the precision that holds weights and the longest request."""
+    holding = [
+        shape
+        for shape, memory in candidates
+        if shape.precision is precision
+        and memory.cache >= max(memory.sequence_bytes(asked.longest_tokens), CACHE_UNIT_BYTES)
+    ]
+    return min(holding, key=lambda shape: (shape.accelerators, shape.nodes_per_replica), default=None)
 
 
 def too_slow(asked: Request, replica: Replica, idle: Service) -> Rejection:

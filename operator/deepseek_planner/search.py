@@ -8,16 +8,22 @@ into the other and back. A deployment that nothing serves even alone is told wha
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from deepseek_planner import checking, mix, mixing, prices, remedy
+from deepseek_planner import checking, eligibility, mix, mixing, prices, remedy
 from deepseek_planner.allocation import BUDGET, Allotment, Problem, Solution
-from deepseek_planner.beside import Left, alternatives, crowded_out, over_limit, supply_left
+from deepseek_planner.beside import Left, alternatives, crowded_out, supply_left
 from deepseek_planner.candidates import Load, candidates
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.digest import digest
-from deepseek_planner.fleets import Market, per_million_tokens, served_requests_per_min
+from deepseek_planner.fleets import (
+    Market,
+    limited_requests_per_min,
+    per_million_tokens,
+    served_requests_per_min,
+)
+from deepseek_planner.hardware import Offering
 from deepseek_planner.idle import left_idle, warning
 from deepseek_planner.mixing import Mix, Question
 from deepseek_planner.plan import (
@@ -30,6 +36,7 @@ from deepseek_planner.plan import (
     Policy,
     Rejection,
     Routing,
+    Shape,
     Shortage,
     Snapshot,
 )
@@ -38,8 +45,9 @@ from deepseek_planner.plan import (
 )
 from deepseek_planner.service import lengths
 from deepseek_planner.supply import Supply
-from deepseek_planner.units import MicroUsd
+from deepseek_planner.units import MicroUsd, format_usd_needed
 from deepseek_planner.weighing import Outcome, World, distinct, find, find_all
+from deepseek_planner.what_if import Case, Cost, Least
 
 MOST_TURNS = 3
 """Times that the search is asked again where a mix by length turns out to miss a target; then lengths stay together."""
@@ -79,9 +87,11 @@ def weigh_alone(
 class Cluster:
     """Planning of one snapshot: what is left of pools and of the budget, and who gets it."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, world: World, least: Least | None = None) -> None:
+        """With ``least`` fleets are not chosen by expected dollars, but by that."""
+        self._world, self._least = world, least
         self._kept_usd = 0
+        self._held: list[tuple[str, Shape, int]] = []
 
     def keep(self, groups: Iterable[EngineGroup]) -> None:
         """Hold the accelerators and the dollars of engines that stay."""
@@ -91,8 +101,8 @@ class Cluster:
             self._kept_usd += group.paid_replicas * (group.usd_per_replica_hour or 0)
             if group.pool in pools:
                 offering = pools[group.pool]
-                room = supply.replicas(offering, group.shape)
-                supply.take(offering, group.shape, min(room, group.paid_replicas))
+                self._held.append((group.pool, group.shape, group.paid_replicas))
+                _hold(supply, offering, group.shape, group.paid_replicas)
 
     def paused(self, deployment: DeploymentInput) -> DeploymentPlan:
         """What it would get if it were alone; it keeps what it has."""
@@ -132,18 +142,20 @@ class Cluster:
         budget = self._world.market.policy.max_usd_per_hour
         return None if budget is None else MicroUsd(max(0, budget - self._kept_usd - sum(fleets)))
 
-    def _question(self, outcome: Outcome) -> Question:
-        return mixing.question(self._world.market, outcome, self._world.market.policy.routing)
+    def _question(self, outcome: Outcome, routing: Routing | None = None, *, for_some: bool = True) -> Question:
+        market = self._world.market
+        asked = mixing.question(market, outcome, routing or market.policy.routing, for_some=for_some)
+        return asked if self._least is None else mixing.counted(market, asked, self._least)
 
     def _solve(self, asked: Sequence[Question]) -> tuple[Solution, dict[DeploymentKey, Mix]]:
         """The best fleets, as they will serve. A router that looks at lengths can spread requests evenly, too."""
         best, fleets = self._routed(asked)
         if all(item.ask.routing is Routing.EVEN for item in asked):
             return best, fleets
-        market, bound = self._world.market, best.lower_bound_usd_per_hour
-        ways = [[mixing.question(market, item.outcome, Routing.EVEN) for item in asked]]
+        bound = best.lower_bound_usd_per_hour
+        ways = [[self._question(item.outcome, Routing.EVEN) for item in asked]]
         if best.gap > 0:  # too many mixes to look at them all: fewer of them, too
-            ways += [[mixing.question(market, item.outcome, item.ask.routing, for_some=False) for item in asked]]
+            ways += [[self._question(item.outcome, item.ask.routing, for_some=False) for item in asked]]
         for way in ways:
             other, others = self._routed(way)
             bound = min(bound, other.lower_bound_usd_per_hour)
@@ -165,7 +177,7 @@ class Cluster:
             for key, heavier in missed.items():
                 question, is_last = questions[key], turn >= MOST_TURNS
                 questions[key] = (
-                    mixing.question(market, question.outcome, Routing.EVEN)
+                    self._question(question.outcome, Routing.EVEN)
                     if is_last
                     else checking.tightened(market, question, heavier)
                 )
@@ -190,12 +202,15 @@ class Cluster:
             rejections=outcome.rejections,
         )
         if not _is_possible(allotment):
-            change = remedy.smallest_change(outcome.deployment, outcome.rejections, self._alone)
-            planned = replace(planned, smallest_change=change)
+            market = self._world.market
+            case = Case(outcome.deployment, self._world.offerings, market.snapshot.multi_node)
+            change = remedy.smallest_change(case, outcome.rejections, _WhatIf(self._world, self._held))
+            obstacle = "" if change else remedy.obstacle(outcome.deployment, outcome.rejections)
+            planned = replace(planned, smallest_change=change, obstacle=obstacle)
         else:
-            planned = _with_shortage(planned, allotment, outcome)
-        refused = crowded_out(outcome.fleets, fleet, left)
-        planned = replace(planned, rejections=tuple(distinct([*planned.rejections, *refused])))
+            planned = _with_shortage(planned, allotment, self._kept_usd)
+            refused = crowded_out(outcome.fleets, fleet, left, is_budget=allotment.short_of == BUDGET)
+            planned = replace(planned, rejections=tuple(distinct([*planned.rejections, *refused])))
         if allotment.parts:
             planned = self._with_fleet(planned, outcome, fleet, left)
             planned = replace(planned, gap_percent=round(100 * solution.gap, 4))
@@ -226,16 +241,84 @@ class Cluster:
             ),
         )
 
-    def _alone(self, deployment: DeploymentInput) -> remedy.Cost | None:
-        """Dollars per hour and per million tokens and replicas of its best fleet, for the remedies."""
-        outcome = find(self._world, deployment)
-        asked = self._question(outcome)
-        allotment = mix.solve(Problem((asked.ask,), self._world.market.supply.rooms())).allotments[deployment.key]
-        if allotment.served < 1:
-            return None
-        rate = served_requests_per_min(deployment)
-        per_million = per_million_tokens(outcome.asked, allotment.usd_per_hour, rate)
-        return allotment.usd_per_hour, per_million, sum(part.replicas for part in allotment.parts)
+
+class _WhatIf:
+    """Answers for the remedies of one deployment. What many of their cases share is weighed once."""
+
+    def __init__(self, world: World, held: Sequence[tuple[str, Shape, int]]) -> None:
+        """``held``: replicas that stay whatever is planned, by pool."""
+        self._world, self._held = world, held
+        self._worlds: list[tuple[Case, World]] = []
+        self._outcomes: list[tuple[DeploymentInput, World, Outcome]] = []
+
+    def __call__(self, case: Case, least: Least) -> Cost | None:
+        """Of the fleet with least dollars or replicas that serves the case beside what stays."""
+        world = self._as_if(case)
+        cluster, outcome = Cluster(world, least), self._outcome(world, case.deployment)
+        key = case.deployment.key
+        # A router can spread evenly, too: that is found much sooner, and does where any fleet will do.
+        ways = [Routing.EVEN, world.market.policy.routing] if least is Least.NOTHING else [world.market.policy.routing]
+        for routing in dict.fromkeys(ways):
+            solution, fleets = cluster._solve([cluster._question(outcome, routing)])
+            if solution.allotments[key].served >= 1:
+                return self._cost(case, outcome, fleets[key])
+        return None
+
+    @staticmethod
+    def _cost(case: Case, outcome: Outcome, fleet: Mix) -> Cost:
+        accelerators: dict[str, int] = {}
+        for lot in fleet.lots:
+            pool = lot.offering.pool
+            accelerators[pool] = accelerators.get(pool, 0) + lot.replicas * lot.option.shape.accelerators
+        rate = limited_requests_per_min(case.deployment)
+        per_million = per_million_tokens(outcome.asked, fleet.usd_per_hour, rate)
+        return Cost(fleet.usd_per_hour, per_million, fleet.replicas, accelerators)
+
+    def _as_if(self, case: Case) -> World:
+        """The world of a case. The limit of the whole cluster is no limit of one deployment."""
+        for known, its_world in self._worlds:
+            if known.offerings is case.offerings and known.multi_node == case.multi_node:
+                return its_world
+        world, market = self._world, self._world.market
+        snapshot = replace(market.snapshot, multi_node=case.multi_node)
+        policy = replace(market.policy, max_usd_per_hour=None)
+        if case.offerings is world.offerings:
+            found = replace(world, market=replace(market, snapshot=snapshot, policy=policy), explains=False)
+        else:
+            supply, pools = Supply(case.offerings), {offering.pool: offering for offering in case.offerings}
+            for pool, shape, replicas in self._held:
+                _hold(supply, pools[pool], shape, replicas)
+            found = World(world.catalog, case.offerings, Market(snapshot, policy, supply), explains=False)
+        self._worlds.append((case, found))
+        return found
+
+    def _outcome(self, world: World, deployment: DeploymentInput) -> Outcome:
+        """What there is to buy. Its rejections and fleets may be those of a case with other limits."""
+        weighed = _without_what_is_bought(deployment)
+        for known, where, found in self._outcomes:
+            if where is world and known == weighed:
+                rate, source = eligibility.planned_rate(world.offerings, deployment, world.market.policy)
+                asked = replace(found.asked, deployment=deployment)
+                return replace(found, deployment=deployment, asked=asked, requests_per_min=rate, source=source)
+        outcome = find(world, deployment)
+        self._outcomes.append((weighed, world, outcome))
+        return outcome
+
+
+def _without_what_is_bought(deployment: DeploymentInput) -> DeploymentInput:
+    """Without the limits that bear on how much is bought of what there is, and not on what there is."""
+    demand, objectives, limits = deployment.demand, deployment.objectives, deployment.constraints
+    return replace(
+        deployment,
+        demand=replace(demand, expected_requests_per_min=0.0, peak_requests_per_min=0.0),
+        objectives=replace(objectives, max_usd_per_million_tokens=None, availability_percent=0.0),
+        constraints=replace(limits, max_replicas=0, max_spot_percent=min(1, limits.max_spot_percent)),
+    )
+
+
+def _hold(supply: Supply, offering: Offering, shape: Shape, replicas: int) -> None:
+    """Take what there is room for."""
+    supply.take(offering, shape, min(supply.replicas(offering, shape), replicas))
 
 
 def _is_better(one: Solution, other: Solution) -> bool:
@@ -252,22 +335,27 @@ def _is_possible(allotment: Allotment) -> bool:
     return bool(allotment.parts or allotment.short_of)
 
 
-def _with_shortage(planned: DeploymentPlan, allotment: Allotment, outcome: Outcome) -> DeploymentPlan:
+def _with_shortage(planned: DeploymentPlan, allotment: Allotment, kept_usd: int) -> DeploymentPlan:
     """Why it gets less than it asked for, and what would change that."""
     if not allotment.short_of:
         return planned
-    lost_to = f", or a higher priority than {', '.join(map(str, allotment.lost_to))}" if allotment.lost_to else ""
-    is_budget = allotment.short_of == BUDGET
-    what = "a higher limit for the dollars of the whole cluster" if is_budget else f"more nodes in {allotment.short_of}"
-    planned = replace(
+    holders = (*allotment.lost_to, *allotment.shared_with)
+    changes = [" and ".join(_would_do(allotment, kept_usd))]
+    changes += [f"a higher priority than {', '.join(map(str, holders))}"] if holders else []
+    return replace(
         planned,
-        smallest_change=f"{what}{lost_to}",
-        shortage=Shortage(round(100 * allotment.served), allotment.short_of, allotment.lost_to),
+        smallest_change=", or ".join(filter(None, changes)),
+        shortage=Shortage(round(100 * allotment.served), allotment.short_of, allotment.lost_to, allotment.shared_with),
     )
-    if not is_budget or not outcome.fleets:
-        return planned
-    refused = over_limit(outcome.fleets[0])
-    return replace(planned, rejections=tuple(distinct([*planned.rejections, refused])))
+
+
+def _would_do(allotment: Allotment, kept_usd: int) -> Iterator[str]:
+    """What there would have to be more of. What stays whatever is planned is paid for beside all asks."""
+    for pool, count in allotment.would_do_nodes:
+        yield f"{count} more node{'s' if count > 1 else ''} in {pool}"
+    if allotment.would_do_usd_per_hour is not None:
+        needed = format_usd_needed(MicroUsd(allotment.would_do_usd_per_hour + kept_usd))
+        yield f"$/h >= {needed} for the whole cluster"
 
 
 def _load(outcome: Outcome) -> Load:

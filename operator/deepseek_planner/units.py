@@ -8,7 +8,7 @@ unit is the end of the name (``_s``, ``_bytes``, ``_flops``, ``_per_s``).
 from __future__ import annotations
 
 import re
-from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import NewType
 
 MicroUsd = NewType("MicroUsd", int)
@@ -51,5 +51,19 @@ def usd(amount: MicroUsd) -> Decimal:
 
 def format_usd(amount: MicroUsd) -> str:
     """Dollars as people write them: two decimals, four below one dollar (``41.20``, ``0.0850``)."""
+    return _written(amount, ROUND_HALF_EVEN)
+
+
+def format_usd_needed(amount: MicroUsd) -> str:
+    """The same, rounded up: a limit that lets this much pass."""
+    return _written(amount, ROUND_CEILING)
+
+
+def format_usd_allowed(amount: MicroUsd) -> str:
+    """The same, rounded down: what is over a limit is never written as equal to it."""
+    return _written(amount, ROUND_FLOOR)
+
+
+def _written(amount: MicroUsd, rounding: str) -> str:
     quantum = Decimal("0.01") if amount >= MICRO_PER_USD or amount == 0 else Decimal("0.0001")
-    return str(usd(amount).quantize(quantum, ROUND_HALF_EVEN))
+    return str(usd(amount).quantize(quantum, rounding))

@@ -362,7 +362,8 @@ def _gate(deployment: DeploymentInput, offerings: list[Offering]) -> Gate:
         least = known[key]
         if least is None or fewest * least <= limit:
             return None
-        return over_budget(asked.named(shape), f"{fewest} x {shape.name}", MicroUsd(fewest * least), limit)
+        # The load may take more of them: that is worked out for what passes here.
+        return over_budget(asked.named(shape), f"at least {fewest} x {shape.name}", MicroUsd(fewest * least), limit)
 
     return affordable
 

@@ -88,7 +88,7 @@ def _deployment(
     snapshot: Snapshot, deployment: DeploymentInput, planned: DeploymentPlan, catalog: Catalog, policy: Policy
 ) -> Iterator[str]:
     if not planned.placements:
-        if not planned.smallest_change and planned.shortage is None:
+        if not planned.smallest_change and not planned.obstacle and planned.shortage is None:
             yield "nothing, and no word on what would change that"
         return
     offerings = {offering.pool: offering for offering in snapshot.offerings}

@@ -116,6 +116,9 @@ class ShortageStatus(Resource):
     lost_to: Annotated[tuple[Annotated[str, MaxLen(317)], ...], MaxLen(5)] | None = Field(
         default=None, description="Deployments that come first, by priority."
     )
+    shared_with: Annotated[tuple[Annotated[str, MaxLen(317)], ...], MaxLen(5)] | None = Field(
+        default=None, description="Deployments of the same priority, which get their part of it too."
+    )
 
 
 class PlanStatus(Resource):
@@ -154,6 +157,9 @@ class PlanStatus(Resource):
     )
     smallest_change: LongText | None = Field(
         default=None, description="Where nothing is feasible: what would make it so."
+    )
+    obstacle: LongText | None = Field(
+        default=None, description="Where no change is known that would make it feasible: what stands in the way."
     )
 
     map_keys: ClassVar[dict[str, tuple[str, ...]]] = {"placements": ("name", "pool", "capacityType")}

@@ -150,7 +150,7 @@ def _prediction(prediction: Prediction) -> str:
 
 
 def _infeasible(planned: DeploymentPlan) -> Iterator[str]:
-    yield "  no feasible plan"
+    yield f"  no feasible plan: {planned.obstacle}" if planned.obstacle else "  no feasible plan"
     if planned.smallest_change:
         yield f"  would be feasible with: {planned.smallest_change}"
 

@@ -21,6 +21,7 @@ Where sizes do not divide one another a size counts as the next larger one of th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from typing import NamedTuple
 
 from deepseek_planner.allocation import Offer, PoolRoom
@@ -100,6 +101,20 @@ class Rows:
     def fits(self, used: Mapping[int, int]) -> bool:
         """Whether what is taken of each row is there."""
         return all(amount <= self.rows[row].room for row, amount in used.items())
+
+    def left(self, used: Mapping[int, int]) -> Rows:
+        """The same rows with what others leave of them."""
+        other = copy(self)
+        other.rows = tuple(
+            row._replace(room=row.room - used.get(index, 0)) if index in used else row
+            for index, row in enumerate(self.rows)
+        )
+        return other
+
+    def nodes_for(self, index: int, amount: int) -> int:
+        """Empty nodes that a row's pool lacks to hold so much of it."""
+        row = self.rows[index]
+        return max(0, -(-(amount - row.room) // (self._rooms[row.pool].gpus_per_node // row.size)))
 
 
 def size_on_node(room: PoolRoom, accelerators: int, nodes: int) -> int:

@@ -151,6 +151,36 @@ def test_of_a_variant_that_serves_the_model_itself_is_told_about_on_the_same_acc
     assert summary(result)[0].name.startswith("l4-")
 
 
+def test_what_serves_the_model_itself_is_told_beside_its_variants() -> None:
+    asked = deployment("deepseek-r1", variants=("deepseek-r1-distill-llama-8b",), objectives=objectives(tpot_s=0.06))
+    result = planned(asked, *POOLS)
+
+    assert result.placements[0].model == "deepseek-r1-distill-llama-8b"
+    assert any(item.accelerator == "h200" and not variant(item.name) for item in alternatives(result))
+    told = {(variant(item.name), item.accelerator) for item in result.alternatives}
+    told |= {(item.model, item.shape.accelerator) for item in result.placements}
+    assert not told & {(variant(item.name), item.accelerator) for item in summary(result)}
+
+
+def test_why_not_spot_is_answered_where_it_would_be_cheaper() -> None:
+    on_demand = offering("h200", "63.296")
+    risky = offering(
+        "h200", "20.7848", "h200-spot", capacity_type=CapacityType.SPOT, interruptions_per_node_day=9.0, startup_s=240
+    )
+    dear = replace(risky, price=offering("h200", "99").price)
+    asked = deployment(demand=demand(60, 120))
+
+    result = planned(asked, on_demand, risky)
+    assert {item.capacity_type for item in result.placements} == {CapacityType.ON_DEMAND}
+    (refused,) = [item for item in summary(result) if item.reason is RejectionReason.SPOT_RISK]
+    assert refused.accelerator == "h200"
+    assert refused.usd_per_hour is not None
+    assert refused.usd_per_hour < result.usd_per_hour
+    assert " % of the time" in refused.message
+    assert "availabilityPercent is 95" in refused.message
+    assert not [item for item in summary(planned(asked, on_demand, dear)) if item.accelerator == "h200"]
+
+
 def test_names_tell_the_variant() -> None:
     assert [variant(name) for name in ("h200-fp8-tp8", "2 x h200-fp8-tp8", "v/l4-fp8-tp1", "2 x v/l4-fp8-tp1")] == [
         "",

@@ -50,6 +50,8 @@ def test_shortage_names_who_comes_first_and_warnings_follow() -> None:
     assert f"all of it with: {more}" in text
     assert "%" in screen(PLANNED).partition("also works")[2]
     assert "%" not in text.partition("also works")[2], "less than all of it is no measure for the price of all of it"
+    equal = screen(replace(PLANNED, shortage=Shortage(60, "h200-spot", (), (DeploymentKey("team-b", "docs"),))))
+    assert "pool h200-spot is short; shared with team-b/docs of the same priority\n" in equal
     budget = screen(replace(PLANNED, shortage=Shortage(0, "budget", ())))
     assert "serves 0 % of the planned load: the cluster's budget is short\n" in budget
 

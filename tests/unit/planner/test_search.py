@@ -20,7 +20,7 @@ from deepseek_planner.plan import (
     Routing,
 )
 from deepseek_planner.search import plan
-from deepseek_planner.units import MicroUsd, micro_usd
+from deepseek_planner.units import MicroUsd, format_usd, format_usd_allowed, format_usd_needed, micro_usd
 from deepseek_planner.verdicts import SHORT
 from support.planning import CATALOG, demand, deployment, lengths, objectives, offering, planned, snapshot
 from support.worlds import small_world
@@ -193,11 +193,21 @@ def test_v3_in_fp8_does_not_fit_one_h100_node_and_the_remedy_is_named() -> None:
 
     refusal = next(item for item in result.rejections if item.name == "h100-fp8-tp8")
     assert refusal.reason is RejectionReason.DOES_NOT_FIT
-    assert "16 GPUs would fit" in refusal.message
+    assert "16 GPUs on 2 nodes with LeaderWorkerSet would fit" in refusal.message
     assert refusal.value is not None
     assert refusal.limit is not None
     assert refusal.value > refusal.limit
     assert refusal.usd_per_hour == micro_usd("55.04")
+
+
+def test_only_accelerators_that_are_looked_at_are_said_to_fit() -> None:
+    tiny = planned(deployment(objectives=objectives(accuracy="Critical")), offering("l4", "13.35"))
+    refusal = next(item for item in tiny.rejections if item.reason is RejectionReason.DOES_NOT_FIT)
+    assert "GPUs would fit" not in refusal.message  # 64 of them would: replicas of 32 are the largest
+    assert "no sharding that is looked at holds it" in refusal.message
+
+    half = planned(deployment("deepseek-v2-lite", objectives=objectives(accuracy="Critical")), offering("l4", "13.35"))
+    assert "; 2 GPUs" in next(item.message for item in half.rejections if item.reason is RejectionReason.DOES_NOT_FIT)
 
 
 def test_two_nodes_hold_it_where_groups_of_pods_can_be_made() -> None:
@@ -271,6 +281,33 @@ def test_over_budget_names_the_smallest_budget_and_that_budget_passes() -> None:
     ).is_feasible
 
 
+def test_the_number_of_a_refusal_passes() -> None:
+    pool = replace(H200_SPOT, price=offering("h200", "20.60").price)
+
+    def refused(per_million: str) -> str:
+        found = planned(deployment(objectives=objectives(per_million=per_million)), pool).rejections
+        reason = RejectionReason.OVER_COST_PER_TOKEN
+        return next((item.message for item in found if (item.name, item.reason) == ("h200-fp8-tp8", reason)), "")
+
+    assert refused("3.81").endswith("$3.82/M tokens > $3.81/M")  # 3.8148
+    assert not refused("3.82")
+
+
+def test_what_is_over_a_limit_is_never_written_as_equal_to_it() -> None:
+    amount, limit = micro_usd("3.334"), micro_usd("3.333")
+
+    assert format_usd(amount) == format_usd(limit)
+    assert format_usd_needed(amount) == "3.34"
+    assert format_usd_allowed(limit) == "3.33"
+
+
+def test_the_fewest_replicas_are_priced_as_the_least_that_it_costs() -> None:
+    result = planned(deployment(objectives=objectives(per_hour="5"), constraints=Constraints(min_replicas=2)), H200)
+
+    refusal = next(item for item in result.rejections if item.reason is RejectionReason.OVER_BUDGET)
+    assert refusal.message.startswith("at least 2 x ")
+
+
 def test_an_impossible_ttft_names_the_smallest_one_that_passes() -> None:
     asked = deployment(objectives=objectives(ttft_s=0.05))
     result = planned(asked, H200_SPOT)
@@ -289,14 +326,15 @@ def test_a_model_that_nothing_holds_is_told_so() -> None:
     result = planned(deployment("deepseek-v4-pro"), offering("l4", "13.35"))
 
     assert not result.is_feasible
-    assert "no offered accelerator" in result.smallest_change
+    assert not result.smallest_change
+    assert "can run deepseek-v4-pro" in result.obstacle
 
 
 def test_no_pools_at_all_is_an_infeasible_plan_and_no_crash() -> None:
     result = planned(deployment())
 
     assert not result.is_feasible
-    assert result.smallest_change
+    assert result.obstacle
     assert result.digest
 
 
@@ -325,6 +363,18 @@ def test_what_others_hold_is_the_reason_where_nothing_else_is() -> None:
     refused = next(item for item in summary(plans[other.key]) if item.accelerator == "h100")
     assert refused.reason is RejectionReason.NOT_ENOUGH_NODES
     assert "other deployments hold the room" in refused.message
+
+
+def test_who_gets_nothing_is_told_what_would_serve_and_who_holds_the_room() -> None:
+    pool = offering("h200", "63.296", max_nodes=1)
+    high = deployment(name="high", demand=demand(60, 120), objectives=objectives(priority=5, accuracy="Critical"))
+    low = replace(high, key=DeploymentKey("team-a", "low"), objectives=objectives(accuracy="Critical"))
+    got = plan(snapshot(high, low, offerings=(pool,)), CATALOG, Policy()).deployments[low.key]
+
+    assert not got.is_feasible
+    (line,) = summary(got)
+    assert (line.name, line.reason) == ("h200-fp8-tp8", RejectionReason.NOT_ENOUGH_NODES)
+    assert "other deployments hold the room" in line.message
 
 
 def test_two_deployments_never_hold_more_than_there_is() -> None:
@@ -434,8 +484,13 @@ def test_the_clusters_budget_is_kept_and_who_gets_less_is_told_why() -> None:
     assert (short.short_of, short.lost_to) == ("budget", (first.key,))
     assert 0 <= short.served_percent < 100
     assert RejectionReason.CLUSTER_BUDGET in reasons(kept[second.key])
-    assert "the whole cluster" in kept[second.key].smallest_change
-    assert "team-a/first" in kept[second.key].smallest_change
+    change, _, other = kept[second.key].smallest_change.partition(", or ")
+    assert other == "a higher priority than team-a/first"
+    needed = micro_usd(change.removeprefix("$/h >= ").removesuffix(" for the whole cluster"))
+    for amount, is_whole in ((needed, True), (needed - 20_000, False)):
+        policy = Policy(max_usd_per_hour=MicroUsd(amount))
+        again = plan(snapshot(first, second, offerings=(pool,)), CATALOG, policy).deployments
+        assert (again[second.key].shortage is None) is is_whole
 
 
 def test_who_is_short_of_nodes_is_served_in_part() -> None:

@@ -379,11 +379,11 @@ async def test_a_higher_priority_gets_the_room_and_the_lower_one_is_told():
     assert claims == [("False", "CapacityShort")] * 2
     assert it.condition("Planned")["message"] == (
         "serves 0 % of the planned load: pool machines is short; team-a/first comes first; "
-        "would be feasible: more nodes in machines, or a higher priority than team-a/first"
+        "would be feasible: 1 more node in machines, or a higher priority than team-a/first"
     )
     assert it.condition("Reconciling")["message"] == (
         "nothing runs; engines start by themselves when there is room: "
-        "more nodes in machines, or a higher priority than team-a/first"
+        "1 more node in machines, or a higher priority than team-a/first"
     )
     assert it.condition("Stalled")["status"] == "False"
     status = it.status()

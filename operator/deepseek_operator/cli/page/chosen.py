@@ -42,7 +42,7 @@ def _notes(report: Report) -> Iterator[Markup]:
     planned = report.planned
     if not planned.is_feasible:
         change = planned.smallest_change
-        text = f"It would be feasible with: {change}." if change else ""
+        text = f"It would be feasible with: {change}." if change else planned.obstacle
         yield tag("p", tag("strong", "No plan is feasible. "), text, class_="note bad")
     if planned.shortage is not None:
         text = f"{shortage(planned.shortage, report.priorities)}."
