@@ -134,7 +134,11 @@ def repeats_daily(minutes: Sequence[float]) -> float:
 HEAD = """\
 # How well demand is foreseen
 
-Generated on {date} by `DEEPSEEK_DATA=… python tests/bench/forecast_traces.py --out docs/reference`, on {machine}.
+Generated on {date} by
+
+    DEEPSEEK_DATA=… PYTHONPATH=operator:tests python tests/bench/forecast_traces.py --out docs/reference
+
+on {machine}.
 
 Each cell: how often the highest minute of the horizon stayed within the planned rate, and the mean planned rate over
 the mean highest minute. The planner aims at {quantile}, with no more rate than that takes. Every rule sees the {window}

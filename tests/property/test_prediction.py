@@ -99,3 +99,54 @@ def test_more_of_anything_is_never_faster(name, where, engine):
         assert all(after >= before * 0.98 for before, after in pairwise(row)), row
     served = times("concurrency", (1, 4, 8), "tok_s_gpu")
     assert served == sorted(served)
+
+
+DENSE = ("meta-llama/Llama-3.1-8B", "Qwen/Qwen3-8B", "Qwen/Qwen3-32B", "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B")
+MEASURED = ("h100_sxm", "h200_sxm", "b200_sxm", "a100_sxm")
+FEW, TIMES_BOUND, OVERHEAD_MS = (1, 4), 3.0, 6.0
+"""So few requests at once are bound by reading the weights, and by what an engine does beside."""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", DENSE)
+def test_a_few_requests_of_a_dense_model_take_little_more_than_reading_its_weights(name, engine):
+    for where, precision, concurrency in product(MEASURED, ("bf16", "fp8", "int8", "int4"), FEW):
+        run = asked(name, system=where, backend=engine, precision=precision, concurrency=concurrency, tp=1)
+        most = TIMES_BOUND * least_tpot_s(run) * 1e3 + OVERHEAD_MS
+        assert predict(run).tpot_ms <= most, f"{name} on {where} with {engine} in {precision}, {concurrency} at once"
+
+
+@pytest.mark.parametrize("where", MEASURED)
+@pytest.mark.parametrize("name", ["Qwen/Qwen3-32B", "deepseek-ai/DeepSeek-V3", "Qwen/Qwen3-235B-A22B"])
+def test_integers_of_8_bits_are_as_quick_as_floats_where_both_are_computed_in(name, where):
+    if system(where).computes_in("fp8"):
+        for concurrency in (1, 32, 128):
+            floats, integers = (
+                predict(asked(name, system=where, precision=precision, concurrency=concurrency)).tpot_ms
+                for precision in ("fp8", "int8")
+            )
+            assert integers == pytest.approx(floats, rel=0.25)
+
+
+@pytest.mark.parametrize("where", SYSTEMS)
+@pytest.mark.parametrize("name", DENSE)
+def test_smaller_weights_are_quicker_where_only_they_are_read(name, where):
+    made = [
+        predict(asked(name, system=where, precision=precision, concurrency=1, tp=1)).tpot_ms
+        for precision in ("bf16", "fp8", "int4")
+    ]
+    assert made == sorted(made, reverse=True)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", ["Qwen/Qwen3-32B", "deepseek-ai/DeepSeek-V3"])
+def test_a_token_more_changes_little(name, engine):
+    """Of rows that name no published run: no length is special."""
+    for length in (1024, 8192):
+        for what in ("tpot_ms", "ttft_ms"):
+            below, at, above = (
+                getattr(predict(asked(name, backend=engine, isl=isl, length_spread="")), what)
+                for isl in (length - 1, length, length + 1)
+            )
+            assert below == pytest.approx(at, rel=0.05)
+            assert above == pytest.approx(at, rel=0.05)
