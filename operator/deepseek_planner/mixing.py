@@ -13,7 +13,8 @@ from deepseek_planner.fleets import Market, Quote, expected_usd_per_hour, most_u
 from deepseek_planner.forecast import with_headroom
 from deepseek_planner.hardware import Offering
 from deepseek_planner.options import Option
-from deepseek_planner.plan import Confidence, Placement, Prediction, Routing
+from deepseek_planner.plan import Confidence, EngineGroup, Placement, Prediction, Routing
+from deepseek_planner.underway import end_of_move
 from deepseek_planner.units import MicroUsd
 from deepseek_planner.weighing import Outcome
 
@@ -107,6 +108,7 @@ def question(market: Market, outcome: Outcome, routing: Routing, *, for_some: bo
         droughts=_droughts(market, outcome, places),
         spare_per_s=with_spare if serves else 0.0,
         running=_running(market, outcome, places),
+        ends=_ends(market, outcome, places),
     )
     return with_offers(market, Question(outcome, ask, tuple(places)), ask.offers)
 
@@ -158,11 +160,31 @@ def _running(market: Market, outcome: Outcome, places: Sequence[tuple[Option, Of
     """Replicas that run. Of two groups in one place one replaces the other: the surge of a move is not what runs."""
     running: dict[int, int] = {}
     for group in market.snapshot.fleet.of(outcome.deployment.key):
-        for index, (option, offering) in enumerate(places):
-            if (option.shape, option.model, offering.pool) == (group.shape, group.model, group.pool):
-                running[index] = max(group.desired, running.get(index, 0))
-                break
+        index = _place(group, places)
+        if index is not None:
+            running[index] = max(group.desired, running.get(index, 0))
     return running
+
+
+def _ends(market: Market, outcome: Outcome, places: Sequence[tuple[Option, Offering]]) -> dict[int, int]:
+    """Replicas that a move under way ends with; none where some of its engines may not be started any more."""
+    end = end_of_move(market.snapshot, outcome.deployment, market.policy)
+    found: dict[int, int] = {}
+    for group in market.snapshot.fleet.of(outcome.deployment.key):
+        if group.name in end:
+            index = _place(group, places)
+            if index is None:
+                return {}
+            found[index] = found.get(index, 0) + end[group.name]
+    return found
+
+
+def _place(group: EngineGroup, places: Sequence[tuple[Option, Offering]]) -> int | None:
+    """Where engines like the group's are offered; None: nowhere."""
+    for index, (option, offering) in enumerate(places):
+        if (option.shape, option.model, offering.pool) == (group.shape, group.model, group.pool):
+            return index
+    return None
 
 
 def _holds(

@@ -37,6 +37,7 @@ def _allotment(world: World, item: Seeker, chosen: Mapping[int, Column], best: C
         MicroUsd(got.expected),
         served,
         got.level > FULL,
+        got.level == item.ending,
         short_of,
         lost_to,
     )
