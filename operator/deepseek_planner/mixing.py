@@ -10,7 +10,7 @@ from deepseek_planner import cost, risk, surviving
 from deepseek_planner.allocation import Allotment, Ask, Offer
 from deepseek_planner.demand import RequestClass
 from deepseek_planner.fleets import Market, Quote, expected_usd_per_hour, most_usd_per_hour
-from deepseek_planner.forecast import with_headroom
+from deepseek_planner.forecast import with_headroom, wobble
 from deepseek_planner.hardware import Offering
 from deepseek_planner.options import Option
 from deepseek_planner.plan import Confidence, EngineGroup, Placement, Prediction, Routing
@@ -93,7 +93,8 @@ def question(market: Market, outcome: Outcome, routing: Routing, *, for_some: bo
     groups = market.snapshot.fleet.of(deployment.key)
     serves = any(group.ready for group in groups)
     peak, percent = deployment.demand.peak_requests_per_min, policy.headroom_percent
-    with_spare = with_headroom(outcome.requests_per_min, peak=peak, percent=percent) / 60
+    roots = wobble(deployment, market.snapshot.now, policy)
+    with_spare = with_headroom(outcome.requests_per_min, peak=peak, percent=percent, roots=roots) / 60
     ask = Ask(
         key=deployment.key,
         requests_per_s=rate,

@@ -82,7 +82,9 @@ def carried(it: Turns, groups: Sequence[EngineGroup]) -> float:
         (deepseek_v3, 200, 2),
         (distill, 82, 1),
         (distill, 82, 3),
+        (distill, 86, 3),
         (distill, 190, 2),
+        (distill, 190, 3),
     ],
 )
 def test_a_steady_load_moves_an_example_at_most_five_times_in_four_hours(
