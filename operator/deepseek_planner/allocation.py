@@ -71,6 +71,9 @@ class Ask:
     no headroom."""
     running: Mapping[int, int] = field(default_factory=dict)
     """Replicas that run, by index of offer: with all of them kept, the rate alone is enough."""
+    ends: Mapping[int, int] = field(default_factory=dict)
+    """Replicas that a move under way ends with, by index of offer; all of these run. Where they carry the rate alone,
+    they come before every other fleet. Empty: no move is under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,8 @@ class Allotment:
     """Part of the asked rate, 0 to 1."""
     has_headroom: bool = False
     """Whether it serves the rate with headroom, where that is asked for."""
+    ends_move: bool = False
+    """Whether it is what a move under way ends with."""
     short_of: str = ""
     """What it would have needed more of: a pool's name, or ``budget`` for the cluster's limit."""
     lost_to: tuple[DeploymentKey, ...] = ()

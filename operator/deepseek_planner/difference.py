@@ -19,6 +19,7 @@ from deepseek_planner.plan import (
     Snapshot,
 )
 from deepseek_planner.setbacks import setbacks
+from deepseek_planner.underway import end_of_move
 from deepseek_planner.units import MicroUsd
 
 
@@ -156,6 +157,9 @@ class Difference:
     is_on_its_way: bool
     """The last move is not over: it goes on, since half of it costs more than either end. What became of a plan
     that changed meanwhile is judged anew."""
+    is_outgrown: bool
+    """The last move is not over, and the plan costs more than what it would end with: that carries the load no more,
+    or it would be the plan."""
 
     @property
     def is_none(self) -> bool:
@@ -190,7 +194,15 @@ def difference(situation: Situation) -> Difference:
         starts=sum(max(0, replicas - running.get(name, 0)) for name, replicas in wanted.items()),
         saves=MicroUsd(situation.expected_usd_per_hour - planned),
         is_on_its_way=_is_on_its_way(situation.deployment.last_move_groups, wanted, running),
+        is_outgrown=_is_outgrown(situation, wanted, planned),
     )
+
+
+def _is_outgrown(situation: Situation, wanted: Mapping[str, int], planned: int) -> bool:
+    end = end_of_move(situation.snapshot, situation.deployment, situation.policy)
+    ends = (group for group in situation.fleet if group.name in end)
+    usd = sum(end[group.name] * situation.expected(group.usd_per_replica_hour, group) for group in ends)
+    return bool(end) and end.keys() != wanted.keys() and planned > usd
 
 
 def _is_on_its_way(last: Mapping[str, int], wanted: Mapping[str, int], running: Mapping[str, int]) -> bool:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from deepseek_planner import cost, covered, risk
 from deepseek_planner.allocation import Offer
 from deepseek_planner.asked import Request
-from deepseek_planner.forecast import planned_requests_per_min, replicas_needed
+from deepseek_planner.forecast import planned_requests_per_min, replicas_needed, wobble
 from deepseek_planner.hardware import CapacityType, Offering
 from deepseek_planner.options import Option
 from deepseek_planner.plan import DeploymentInput, Policy, Rejection, RejectionReason, Shape, Snapshot
@@ -203,7 +203,8 @@ def _needed(market: Market, buyer: Buyer, option: Option) -> tuple[int, int]:
             place = group.pool, group.capacity_type
             by_pool[place] = max(group.desired, by_pool.get(place, 0))
     running = sum(by_pool.values())
-    with_headroom = replicas_needed(rate, capacity, running=running, peak=peak, headroom_percent=percent)
+    roots = wobble(deployment, market.snapshot.now, market.policy)
+    with_headroom = replicas_needed(rate, capacity, running=running, peak=peak, headroom_percent=percent, roots=roots)
     return max(least, with_headroom), max(least, without)
 
 

@@ -10,10 +10,11 @@ from deepseek_planner import cost, risk, surviving
 from deepseek_planner.allocation import Allotment, Ask, Offer
 from deepseek_planner.demand import RequestClass
 from deepseek_planner.fleets import Market, Quote, expected_usd_per_hour, most_usd_per_hour
-from deepseek_planner.forecast import with_headroom
+from deepseek_planner.forecast import with_headroom, wobble
 from deepseek_planner.hardware import Offering
 from deepseek_planner.options import Option
-from deepseek_planner.plan import Confidence, Placement, Prediction, Routing
+from deepseek_planner.plan import Confidence, EngineGroup, Placement, Prediction, Routing
+from deepseek_planner.underway import end_of_move
 from deepseek_planner.units import MicroUsd
 from deepseek_planner.weighing import Outcome
 from deepseek_planner.what_if import Least
@@ -93,7 +94,8 @@ def question(market: Market, outcome: Outcome, routing: Routing, *, for_some: bo
     groups = market.snapshot.fleet.of(deployment.key)
     serves = any(group.ready for group in groups)
     peak, percent = deployment.demand.peak_requests_per_min, policy.headroom_percent
-    with_spare = with_headroom(outcome.requests_per_min, peak=peak, percent=percent) / 60
+    roots = wobble(deployment, market.snapshot.now, policy)
+    with_spare = with_headroom(outcome.requests_per_min, peak=peak, percent=percent, roots=roots) / 60
     ask = Ask(
         key=deployment.key,
         requests_per_s=rate,
@@ -108,6 +110,7 @@ def question(market: Market, outcome: Outcome, routing: Routing, *, for_some: bo
         droughts=_droughts(market, outcome, places),
         spare_per_s=with_spare if serves else 0.0,
         running=_running(market, outcome, places),
+        ends=_ends(market, outcome, places),
     )
     return with_offers(market, Question(outcome, ask, tuple(places)), ask.offers)
 
@@ -168,11 +171,31 @@ def _running(market: Market, outcome: Outcome, places: Sequence[tuple[Option, Of
     """Replicas that run. Of two groups in one place one replaces the other: the surge of a move is not what runs."""
     running: dict[int, int] = {}
     for group in market.snapshot.fleet.of(outcome.deployment.key):
-        for index, (option, offering) in enumerate(places):
-            if (option.shape, option.model, offering.pool) == (group.shape, group.model, group.pool):
-                running[index] = max(group.desired, running.get(index, 0))
-                break
+        index = _place(group, places)
+        if index is not None:
+            running[index] = max(group.desired, running.get(index, 0))
     return running
+
+
+def _ends(market: Market, outcome: Outcome, places: Sequence[tuple[Option, Offering]]) -> dict[int, int]:
+    """Replicas that a move under way ends with; none where some of its engines may not be started any more."""
+    end = end_of_move(market.snapshot, outcome.deployment, market.policy)
+    found: dict[int, int] = {}
+    for group in market.snapshot.fleet.of(outcome.deployment.key):
+        if group.name in end:
+            index = _place(group, places)
+            if index is None:
+                return {}
+            found[index] = found.get(index, 0) + end[group.name]
+    return found
+
+
+def _place(group: EngineGroup, places: Sequence[tuple[Option, Offering]]) -> int | None:
+    """Where engines like the group's are offered; None: nowhere."""
+    for index, (option, offering) in enumerate(places):
+        if (option.shape, option.model, offering.pool) == (group.shape, group.model, group.pool):
+            return index
+    return None
 
 
 def _holds(

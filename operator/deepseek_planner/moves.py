@@ -205,6 +205,8 @@ def _reason(situation: Situation, differs: Difference) -> MoveReason:
         return MoveReason.OBJECTIVE_MISSED if objective_missed(situation.deployment) else MoveReason.DEMAND_HIGH
     if _cost_per_token_high(situation.deployment):
         return MoveReason.COST_PER_TOKEN_HIGH
+    if differs.is_outgrown:
+        return MoveReason.DEMAND_HIGH
     return MoveReason.CHEAPER_PLAN if differs.surplus or differs.grows else MoveReason.DEMAND_LOW
 
 

@@ -324,10 +324,14 @@ def _hold(supply: Supply, offering: Offering, shape: Shape, replicas: int) -> No
 def _is_better(one: Solution, other: Solution) -> bool:
     """Whether nobody gets less of it, and it costs less or somebody gets more."""
     pairs = [(one.allotments[key], other.allotments[key]) for key in one.allotments]
-    served = [((here.served, here.has_headroom), (there.served, there.has_headroom)) for here, there in pairs]
+    served = [(_service(here), _service(there)) for here, there in pairs]
     if any(here < there for here, there in served):
         return False
     return any(here > there for here, there in served) or one.expected_usd_per_hour < other.expected_usd_per_hour
+
+
+def _service(allotment: Allotment) -> tuple[float, bool, bool]:
+    return allotment.served, allotment.ends_move, allotment.has_headroom
 
 
 def _is_possible(allotment: Allotment) -> bool:

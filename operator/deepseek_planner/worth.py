@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from deepseek_planner.difference import Difference, Situation
-from deepseek_planner.forecast import covered, with_headroom
+from deepseek_planner.forecast import covered, with_headroom, wobble
 from deepseek_planner.plan import DeploymentInput, EngineGroup
 from deepseek_planner.setbacks import cold_start_s
 from deepseek_planner.units import SECONDS_PER_HOUR
@@ -120,7 +120,8 @@ def _held_for_headroom(situation: Situation) -> Waiting | None:
     if plan is None or plan.prediction is None:
         return None
     rate, peak = plan.planned_requests_per_min, situation.deployment.demand.peak_requests_per_min
-    wanted = with_headroom(rate, peak=peak, percent=situation.policy.headroom_percent)
+    roots = wobble(situation.deployment, situation.snapshot.now, situation.policy)
+    wanted = with_headroom(rate, peak=peak, percent=situation.policy.headroom_percent, roots=roots)
     capacity = plan.prediction.capacity_requests_per_min
     # A tolerance for a capacity that is exactly what is wanted, but for its last binary digit.
     if capacity >= wanted * (1 - 1e-9):

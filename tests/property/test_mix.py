@@ -71,6 +71,7 @@ def test_the_order_of_asks_offers_and_pools_never_shows(problem: Problem, random
                 ask,
                 offers=tuple(ask.offers[index] for index in order),
                 running={order.index(index): count for index, count in ask.running.items()},
+                ends={order.index(index): count for index, count in ask.ends.items()},
                 holds=holds
                 and (lambda counts, order=order, holds=holds: holds({order[index]: n for index, n in counts.items()})),
             )
@@ -162,9 +163,9 @@ def test_a_mix_is_never_dearer_than_the_best_fleet_of_one_option(problem: Proble
     whole = solve(problem).allotments[ask.key]
     for option in {offer.option for offer in ask.offers}:
         alone = replace(
-            ask, offers=tuple(offer for offer in ask.offers if offer.option == option), running={}, holds=None
+            ask, offers=tuple(offer for offer in ask.offers if offer.option == option), running={}, ends={}, holds=None
         )
-        both = solve(replace(problem, asks=(replace(ask, running={}, holds=None),))).allotments[ask.key]
+        both = solve(replace(problem, asks=(replace(ask, running={}, ends={}, holds=None),))).allotments[ask.key]
         single = solve(replace(problem, asks=(alone,))).allotments[ask.key]
         if single.served == 1 and ask.spare_per_s <= ask.requests_per_s:
             assert both.served == 1

@@ -238,7 +238,11 @@ class Crowd:
         if groups != self._last.get(item.key):
             self._last[item.key] = groups
             self.began.append(Began(self.minute, item.key, reason, groups))
-            last = {"last_move_at": self.now, "last_move_groups": groups}
+            last = {
+                "last_move_at": self.now,
+                "last_move_groups": groups,
+                "last_move_grew": reason is MoveReason.DEMAND_HIGH,
+            }
             self.asked[item.key] = replace(self.asked[item.key], **last)
 
 

@@ -21,7 +21,7 @@ from deepseek_planner.plan import DeploymentKey, Routing
 from deepseek_planner.units import MicroUsd
 
 PARTS = (0.25, 0.5, 0.75, 1.0)
-FULL, CONTENT = 4, 5
+FULL, CONTENT, ENDING = 4, 5, 6
 EPS = 1e-6
 
 Counts = tuple[int, ...]
@@ -150,7 +150,9 @@ def keeps_limits(ask: Ask, counts: Counts, *, whole: bool) -> bool:
 
 
 def levels(ask: Ask, counts: Counts) -> Iterator[int]:
-    """Levels at which the fleet serves the ask: parts of its rate, the whole, and the whole with headroom."""
+    """Levels at which the fleet serves the ask: parts of its rate, the whole, the whole with headroom, and the whole as
+    the end of the move under way.
+    """
     for number, part in enumerate(PARTS, start=1):
         if carries(ask, counts, ask.requests_per_s * part) and keeps_limits(ask, counts, whole=part == 1.0):
             yield number
@@ -161,6 +163,8 @@ def levels(ask: Ask, counts: Counts) -> Iterator[int]:
                 and (carries(ask, counts, ask.spare_per_s) or (keeps and any(ask.running.values())))
             ):
                 yield CONTENT
+            if part == 1.0 and ask.ends and dict(ask.ends) == {i: count for i, count in enumerate(counts) if count}:
+                yield ENDING
 
 
 def fleets(problem: Problem, ask: Ask) -> dict[int, list[Counts]]:
@@ -210,13 +214,14 @@ def value(asks: Sequence[Ask], reached: Sequence[int], plan: Sequence[Counts]) -
 
 def best_value(problem: Problem) -> tuple[list[DeploymentKey], Value]:
     """Who can be served whole when alone, and the best that can be done for all of them: by trying everything."""
-    asks, choices = [], []
+    asks, tops, choices = [], [], []
     for ask in sorted(problem.asks, key=lambda item: item.key):
         by_level = fleets(problem, ask)
         top = max((level for level in by_level if level >= FULL), default=0)
         if top:
             none = (0,) * len(ask.offers)
             asks.append(ask)
+            tops.append([(CONTENT, counts) for counts in by_level[top]])
             choices.append(
                 [(0, none)]
                 + [
@@ -226,14 +231,23 @@ def best_value(problem: Problem) -> tuple[list[DeploymentKey], Value]:
                     if level <= top
                 ]
             )
+    # Moves end as they began where everybody can have the best that is possible alone; else they are worth no more.
+    best = _least(problem, asks, tops)
+    if best is None:
+        best = _least(problem, asks, choices)
+    assert best is not None
+    return [ask.key for ask in asks], best
+
+
+def _least(problem: Problem, asks: Sequence[Ask], choices: Sequence[Sequence[tuple[int, Counts]]]) -> Value | None:
+    """Of all that is possible; None where nothing is."""
     best: Value | None = None
     for plan in itertools.product(*choices):
         reached, counts = [level for level, _ in plan], [item for _, item in plan]
         found = value(asks, reached, counts)
         if (best is None or found < best) and is_possible(problem, list(zip(asks, counts, strict=True))):
             best = found
-    assert best is not None
-    return [ask.key for ask in asks], best
+    return best
 
 
 def is_possible(problem: Problem, plan: Sequence[tuple[Ask, Counts]]) -> bool:
@@ -396,6 +410,7 @@ def asks(
         holds=draw(st.sampled_from(bearing)),
         spare_per_s=rate * draw(st.sampled_from([0.0, 1.1, 1.5])),
         running=running,
+        ends=running if draw(st.booleans()) else {},
     )
 
 

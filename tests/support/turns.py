@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from statistics import fmean
 
 from deepseek_planner.difference import TargetGroup
-from deepseek_planner.moves import moves
+from deepseek_planner.moves import Move, MoveReason, moves
 from deepseek_planner.plan import DeploymentInput, EngineGroup, Fleet, Plan, Policy, Snapshot
 from deepseek_planner.rollout import StepKind, next_step
 from deepseek_planner.simulation import applied
@@ -106,7 +106,7 @@ class Turns:
                 self.snapshot = applied(self.snapshot, step)
         self.snapshot = replace(self.snapshot, deployments=(self.asked,))
 
-    def _note(self, minute: int, move: object) -> None:
+    def _note(self, minute: int, move: Move) -> None:
         """As the status notes the last move: the same groups are the same move."""
         groups = dict(move.groups)
         if groups == self._last:
@@ -115,4 +115,5 @@ class Turns:
         starts = sum(max(0, replicas - running.get(name, 0)) for name, replicas in groups.items())
         self.moved.append(Moved(minute, str(move.reason), move.required, starts, groups))
         self._last = groups
-        self.asked = replace(self.asked, last_move_at=self.snapshot.now, last_move_groups=groups)
+        grew = move.reason is MoveReason.DEMAND_HIGH
+        self.asked = replace(self.asked, last_move_at=self.snapshot.now, last_move_groups=groups, last_move_grew=grew)

@@ -37,6 +37,7 @@ def _allotment(world: World, item: Seeker, got: Column | None, lack: Lack | None
             MicroUsd(got.expected),
             PARTS[min(got.level, FULL) - 1],
             got.level > FULL,
+            got.level == item.ending,
         )
     )
     if lack is None:

@@ -74,6 +74,8 @@ class Seeker(NamedTuple):
     """In their total order."""
     modes: tuple[tuple[Mode, ...], ...]
     """By level of service, from 1; the first entry is empty."""
+    ending: int = 0
+    """The highest level, where it is to end the move under way; 0: there is none."""
 
     @property
     def levels(self) -> range:

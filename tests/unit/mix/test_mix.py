@@ -192,6 +192,31 @@ def test_what_runs_may_stay_without_the_headroom_that_its_successor_needs() -> N
     assert one(replace(asked, running={0: 2}), room("now", 8), room("new", 8)) == {0: 2}
 
 
+def test_a_move_under_way_ends_as_it_began_while_its_end_carries_the_rate() -> None:
+    """Something cheaper with headroom has come up meanwhile; it is judged when the move is over."""
+    begun, cheap = offer("begun", 4, 2.0), offer("cheap", 3, 2.0, option=1)
+    old = offer("old", 5, 1.0, option=2)
+    rooms = room("begun", 8), room("cheap", 8), room("old", 8)
+    under_way = {"spare_per_s": 2.2, "running": {0: 1, 2: 3}, "ends": {0: 1}}
+
+    asked = ask("a", 1.9, begun, cheap, old, **under_way)
+    assert one(asked, *rooms) == {0: 1}
+    assert one(replace(asked, ends={}), *rooms) == {1: 2}
+    assert one(replace(asked, requests_per_s=2.1), *rooms) == {1: 2}, "its end is too small by now"
+    assert one(replace(asked, holds=lambda counts: 0 not in counts), *rooms) == {1: 2}, "it would not bear losses"
+    assert one(asked, *rooms[1:]) == {1: 2}, "its pool is gone"
+
+
+def test_a_move_under_way_takes_nothing_of_what_others_are_served_with() -> None:
+    begun, cheap = offer("shared", 4, 1.0), offer("own", 3, 1.0, option=1)
+    moving = ask("a", 1.0, begun, cheap, spare_per_s=1.1, running={0: 2}, ends={0: 2})
+    other = ask("b", 2.0, offer("shared", 4, 1.0))
+    solution = solve(Problem((moving, other), (room("shared", 2), room("own", 8))))
+
+    assert replicas(solution, "a") == {1: 2}
+    assert replicas(solution, "b") == {0: 2}
+
+
 def test_headroom_is_not_asked_for_where_there_is_no_room_for_it() -> None:
     asked = ask("a", 2.0, offer("p", 1, 1.0), spare_per_s=2.5)
 

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from datetime import timedelta
 from random import Random
 
 import pytest
 
 from deepseek_planner.demand import Demand
-from deepseek_planner.forecast import GRID, Horizon, highest_minute, horizon, planned_requests_per_min
+from deepseek_planner.forecast import (
+    GRID,
+    Horizon,
+    highest_minute,
+    horizon,
+    planned_requests_per_min,
+    with_headroom,
+    wobble,
+)
 from deepseek_planner.plan import Policy
-from support.fleets import lengths, measured, offering
+from support.fleets import NOW, deployment, lengths, measured, offering
 
 AHEAD = Horizon(360.0, 0.95)
 DEMAND = Demand(240.0, 900.0, lengths(500), lengths(100))
@@ -104,3 +113,14 @@ def test_planned_rates_lie_on_a_grid():
     rate, _ = planned_requests_per_min(DEMAND, seen(*noisy(200.0)), AHEAD)
     power = math.log(900.0 / rate, GRID)
     assert power == pytest.approx(round(power), abs=1e-9)
+
+
+def test_after_growth_more_room_is_left_free_for_as_long_as_savings_may_take_to_pay():
+    policy = Policy(break_even_s=3600.0)
+    grown = replace(deployment(moved_s_ago=3599.0), last_move_grew=True)
+    assert wobble(grown, NOW, policy) == 3.0
+    assert wobble(grown, NOW + timedelta(seconds=1), policy) == 2.0
+    assert wobble(replace(grown, last_move_grew=False), NOW, policy) == 2.0
+    assert wobble(replace(grown, last_move_at=None), NOW, policy) == 2.0
+    assert with_headroom(100.0, peak=900.0, percent=10, roots=3.0) == 130.0
+    assert with_headroom(1600.0, peak=9000.0, percent=10, roots=3.0) == 1760.0, "a share of much is more"

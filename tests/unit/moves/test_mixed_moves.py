@@ -65,6 +65,17 @@ def test_a_plan_that_changed_on_the_way_is_judged_anew():
     assert hold(decide(replace(seen, deployments=(young,)), target(1, "h200", "9"))) is Hold.COOLDOWN
 
 
+@pytest.mark.parametrize(("usd", "reason"), [("25", MoveReason.DEMAND_HIGH), ("2", MoveReason.CHEAPER_PLAN)])
+def test_the_way_back_from_what_the_load_has_outgrown_is_not_called_cheaper(usd, reason):
+    """It is no growth either: the engines run, and those on their way are dropped when every bar is passed."""
+    both = group(2), group(1, "t4", "9")
+    seen = snapshot(*both, moved_s_ago=60.0, last_move_groups={"chat-t4-a": 1})
+    back = decide(seen, target(1, "h200", usd))
+    assert hold(back) is Hold.COOLDOWN
+    assert back.move.reason is reason
+    assert back.move.saves_usd_per_hour > 0
+
+
 # More capacity soon after a move.
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from deepseek_operator import reconcile
+from deepseek_operator import observe, reconcile
 from deepseek_operator.errors import LeaseLostError, RefusedError, UnreachableError
 from deepseek_operator.settings import EngineSettings, Settings
 from deepseek_operator.world import Kind
@@ -137,6 +137,18 @@ async def test_a_restart_at_any_cycle_ends_in_the_same_objects():
         assert it.world.objects(Kind.ENGINE_GROUP) == undisturbed.world.objects(Kind.ENGINE_GROUP)
         assert it.world.objects(Kind.CONFIG_MAP) == undisturbed.world.objects(Kind.CONFIG_MAP)
         assert it.status()["lastMove"] == undisturbed.status()["lastMove"]
+
+
+@pytest.mark.parametrize(("reason", "grew"), [("DemandHigh", True), ("CheaperPlan", False)])
+async def test_a_new_process_knows_what_the_last_move_ends_with_and_whether_load_made_it(reason, grew):
+    it = loop()
+    await it.turn(4)
+    before = it.world.get(Kind.DEPLOYMENT, "team-a", "chat")
+    it.world.put(merged(before, {"status": {"lastMove": {"reason": reason}}}))
+    seen = await observe.snapshot(it.world, catalog=CATALOG, settings=SETTINGS, now=it.now)
+    (read,) = seen.snapshot.deployments
+    assert read.last_move_groups == it.groups()
+    assert read.last_move_grew is grew
 
 
 async def test_an_impossible_edit_keeps_what_serves():
