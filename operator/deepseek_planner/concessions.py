@@ -20,8 +20,8 @@ ANY_NUMBER = 10**6
 LEAST_AVAILABILITY = 50
 """Percent: less may not be asked for."""
 
-TIMES_SLOWER = 100
-"""Beyond so many times a target nobody would call it one."""
+TIMES_SLOWER, LOOSEST_S = 100, 10.0
+"""Beyond so many times a target, and so many seconds, nobody would call it one."""
 
 HALVINGS = 6
 
@@ -107,7 +107,7 @@ def _latency(name: str, field: str, reason: RejectionReason) -> Change:
 
     def lifted(case: Case) -> Case | None:
         target = getattr(case.deployment.objectives, field)
-        return None if target is None else applied(case, target.limit_s * TIMES_SLOWER)
+        return None if target is None else applied(case, _loosest(target.limit_s))
 
     def smallest(case: Case, ask: Ask, rejections: Sequence[Rejection]) -> Said | None:
         limit_s = getattr(case.deployment.objectives, field).limit_s
@@ -121,9 +121,13 @@ def _latency(name: str, field: str, reason: RejectionReason) -> Change:
     return Change(lifted, smallest)
 
 
+def _loosest(limit_s: float) -> float:
+    return max(limit_s * TIMES_SLOWER, LOOSEST_S)
+
+
 def _shortest(limit_s: float, nearest_s: float | None, serves: Callable[[float], bool]) -> float | None:
     """The smallest limit, to two digits, that serves; None when even the loosest does not."""
-    low, high = limit_s, limit_s * TIMES_SLOWER
+    low, high = limit_s, _loosest(limit_s)
     if nearest_s is not None and math.isfinite(nearest_s):
         first = rounded_up(max(limit_s, nearest_s))
         if serves(first):

@@ -189,3 +189,10 @@ def test_what_no_change_would_help_is_no_change() -> None:
     result = planned(deployment("deepseek-v4-pro"), offering("l4", "13.35"))
     assert not result.smallest_change
     assert result.obstacle.startswith("nothing that is offered can run deepseek-v4-pro")
+
+
+def test_a_target_of_a_millisecond_is_told_what_would_pass() -> None:
+    """However far from it: a hundred times as long is still shorter than a prompt takes."""
+    text = planned(deployment(objectives=objectives(ttft_s=0.001, per_hour="400")), H200).smallest_change
+
+    assert is_feasible(deployment(objectives=objectives(ttft_s=seconds(text, "TTFT"), per_hour="400")), H200)
