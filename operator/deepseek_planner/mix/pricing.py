@@ -16,7 +16,18 @@ from typing import Any
 import numpy as np
 
 from deepseek_planner.mix.asks import Seeker
-from deepseek_planner.mix.lattice import Column, Counts, column, dollars, fits, highest, holds, price, spot_is_within
+from deepseek_planner.mix.lattice import (
+    Column,
+    Counts,
+    column,
+    dollars,
+    fits,
+    highest,
+    holds,
+    prices,
+    spot_is_within,
+    ties,
+)
 from deepseek_planner.mix.proofs import Offered, Proofs
 from deepseek_planner.mix.world import World
 
@@ -84,6 +95,8 @@ class Desk:
         self._proofs = Proofs()
         self._tables = self._tabled()
         self._known: dict[tuple[int, bytes], Column | None] = {}
+        self._ties: dict[int, tuple[int, ...]] = {}
+        """By ask, the parts of its items' prices that are no dollars."""
 
     def levels(self) -> list[tuple[int, int]]:
         """Asks and levels that are priced."""
@@ -154,8 +167,8 @@ class Desk:
             limit = round(limits[seeker.number, level] * UNITS) + ROUNDED
             if limit < 0:
                 continue
-            prices = self._prices(seeker, weights)
-            walk = self._world.walk(seeker, level, prices, most_nodes=LIST_NODES, limit=highest(limit))
+            own = self._prices(seeker, weights)
+            walk = self._world.walk(seeker, level, own, most_nodes=LIST_NODES, limit=highest(limit))
             for _, counts in walk:
                 if len(found) >= most:
                     return None
@@ -164,11 +177,12 @@ class Desk:
                 return None
         return found
 
-    def _prices(self, seeker: Seeker, weights: Any) -> list[int]:
+    def _prices(self, seeker: Seeker, weights: Any) -> tuple[int, ...]:
         start = self._starts[seeker.number]
-        return [
-            price(round(float(weights[start + place]) * UNITS), seeker, place) for place in range(len(seeker.items))
-        ]
+        if seeker.number not in self._ties:
+            self._ties[seeker.number] = ties(seeker)
+        own = weights[start : start + len(seeker.items)].tolist()
+        return prices([round(weight * UNITS) for weight in own], self._ties[seeker.number])
 
     def _bought(self, seeker: Seeker, level: int, row: int, counts: Any) -> Column | None:
         """The fleet of a row of the tables; None where it breaks a limit that these leave out."""
