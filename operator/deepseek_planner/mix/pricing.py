@@ -30,6 +30,7 @@ from deepseek_planner.mix.lattice import (
 )
 from deepseek_planner.mix.proofs import Offered, Proofs
 from deepseek_planner.mix.world import World
+from deepseek_planner.units import MICRO_PER_USD
 
 UNITS = 1024
 """Of a micro-dollar: duals are no whole numbers, prices of a walk are."""
@@ -37,7 +38,7 @@ UNITS = 1024
 ROUNDED = 64
 """Of those units: what rounding may add to the price of a fleet."""
 
-WALK_NODES, LIST_NODES = 400, 4000
+WALK_NODES, LIST_NODES = 400, 30_000
 """Steps of a search for the cheapest fleet of one ask at one level, and for all up to a price."""
 
 
@@ -98,7 +99,8 @@ class Desk:
         self._ties: dict[int, tuple[int, ...]] = {}
         """By ask, the parts of its items' prices that are no dollars."""
 
-    def levels(self) -> list[tuple[int, int]]:
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
         """Asks and levels that are priced."""
         return [(seeker.number, level) for seeker, level in self._pairs]
 
@@ -132,8 +134,11 @@ class Desk:
             tables.spot_left[row] = max(0, total * percent // 100 - spot)
         return tables
 
-    def quotes(self, duals: Duals) -> list[tuple[int, int, Offered]]:
-        """Ask, level, and the cheapest fleet of it, for every ask and level."""
+    def quotes(self, duals: Duals, gains: Mapping[tuple[int, int], float]) -> list[tuple[int, int, Offered]]:
+        """Ask, level, and the cheapest fleet of it, for every ask and level where it may cost less than it gains.
+
+        ``gains``: what serving an ask at a level is worth, in dollars. Dearer fleets are in no linear program's plan.
+        """
         weights, tables = self._weights(duals), self._tables
         costs, counts = tables.filled(weights, self._spot)
         order = np.lexsort((np.arange(len(costs)), costs, tables.pair))
@@ -145,8 +150,8 @@ class Desk:
             row = best.get(pair)
             if pair in self._mixed:
                 offered = self._searched(seeker, level, 0.0, weights)
-            elif row is None or costs_of[row] == math.inf:
-                offered = Offered(None, math.inf)
+            elif row is None or costs_of[row] >= gains[seeker.number, level] * MICRO_PER_USD:
+                continue
             elif (bought := self._bought(seeker, level, row, counts[row])) is not None:
                 offered = Offered(bought, costs_of[row])
             else:
