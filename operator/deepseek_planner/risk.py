@@ -139,16 +139,17 @@ def must_survive(odds_by_offer: Mapping[int, Odds], probability: float, *, event
 def _events(odds_by_offer: Mapping[int, Odds]) -> Iterator[tuple[float, frozenset[int]]]:
     """Every zone and region that can run dry, as its chance and the offers that it takes; nested levels apart.
 
-    Levels of one zone are never combined with each other by mistake: the deeper one has the smaller chance already,
-    and a product with it understates, so that a set is at most left out.
+    A zone is out when it or its region is dry. Events are never combined with each other by mistake: those that share
+    a zone or a region come together more often than their product says, so that a set is at most left out.
     """
-    groups: dict[tuple[object, ...], list[tuple[float, int]]] = {}
+    groups: dict[tuple[object, ...], list[tuple[float, float, int]]] = {}
     for index, item in odds_by_offer.items():
-        groups.setdefault((item.kind,), []).append((item.region_dry, index))
-        groups.setdefault((item.kind, item.zone), []).append((item.zone_dry, index))
+        groups.setdefault((item.kind,), []).append((item.region_dry, 0.0, index))
+        groups.setdefault((item.kind, item.zone), []).append((item.zone_dry, item.region_dry, index))
     for members in groups.values():
-        for level in sorted({chance for chance, _ in members if chance > 0}):
-            yield level, frozenset(index for chance, index in members if chance >= level)
+        for level in sorted({chance for chance, _, _ in members if chance > 0}):
+            lost = [(region_dry, index) for chance, region_dry, index in members if chance >= level]
+            yield 1 - (1 - level) * (1 - min(lost)[0]), frozenset(index for _, index in lost)
 
 
 def expected_usd_per_hour(

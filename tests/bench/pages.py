@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from statistics import median
 
 from bench.exactness import Exactness
 from bench.melange_compare import Fleet, Row
 from bench.melange_setting import PAPER_PRICES, WORKLOADS
 from bench.plots import Panel, plot
-from bench.scale import GOAL_SIZE, LIMIT_GAP_PERCENT, LIMIT_S, Scale
+from bench.scale import LIMIT_GAP_PERCENT, LIMIT_S, Scale
 from bench.speed import COLD_LIMIT_S, WARM_LIMIT_S, Speed
 
 SHORT_NAMES = {"l4": "L4", "a10g": "A10G", "a100-80gb": "A100", "h100": "H100"}
@@ -66,6 +67,13 @@ adds for good.
 
 | deployments | nodes | GPUs | processor | clock | alone | ratio | gap | whole | gets less | before | peak | adds |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|"""
+
+CLUSTERS = """
+The goal is one for every cluster of that size, not for the third row's alone. Others, from other seeds; where pools run
+short, who gets what is found before what it costs:
+
+| seeds | deployments | nodes | processor: median | worst | goal | gap: median | worst | goal | whole | gets less |
+|---|---|---|---|---|---|---|---|---|---|---|"""
 
 EXACT = """
 ![Time and memory of a plan](benchmarks-scale.svg)
@@ -123,6 +131,8 @@ class Found:
     as_of: date
     speed: Speed
     scales: Sequence[Scale]
+    clusters: Sequence[Scale]
+    """Of the size that has a goal, each from a seed of its own."""
     exactness: Sequence[Exactness]
     melange: Mapping[str, Sequence[Row]]
     """By list of prices: ``paper`` and ``shipped``."""
@@ -135,13 +145,12 @@ def missed(found: Found) -> list[str]:
         lines.append(f"the plan command takes {found.speed.cold.wall_s:.2f} s")
     if found.speed.warm_s > WARM_LIMIT_S:
         lines.append(f"a plan takes {found.speed.warm_s * 1e3:.0f} ms, {WARM_LIMIT_S * 1e3:.0f} wanted")
-    for item in found.scales:
-        if (item.deployments, item.nodes) != GOAL_SIZE:
-            continue
+    for item in found.clusters:
+        what = f"{item.deployments} deployments on {item.nodes} nodes, seed {item.seed}"
         if item.cpu_s > LIMIT_S:
-            lines.append(f"{item.deployments} deployments on {item.nodes} nodes take {item.cpu_s:.1f} s")
+            lines.append(f"{what}: {item.cpu_s:.1f} s")
         if item.gap_percent > LIMIT_GAP_PERCENT:
-            lines.append(f"{item.deployments} deployments on {item.nodes} nodes: gap {item.gap_percent:.2f} %")
+            lines.append(f"{what}: gap {item.gap_percent:.2f} %")
     lines += [f"{item.routing}: {item.problems - item.equal} differ" for item in found.exactness if not item.is_exact]
     for row in (row for rows in found.melange.values() for row in rows if row.ours is not None):
         what = f"{row.workload} requests, {row.rate_per_s:g} a second within {row.target_s * 1e3:.0f} ms"
@@ -165,6 +174,8 @@ def page(found: Found) -> str:
         *_speed(found.speed),
         CLUSTER,
         *(_scale(item) for item in found.scales),
+        CLUSTERS,
+        _clusters(found.clusters),
         EXACT,
         *(_exactness(item) for item in found.exactness),
         MELANGE,
@@ -253,6 +264,24 @@ def _scale(item: Scale) -> str:
         f"{item.start_mib:.0f} MiB",
         f"{item.peak_mib:.0f} MiB",
         "" if item.kept_mib is None else f"{item.kept_mib:.1f} MiB",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _clusters(items: Sequence[Scale]) -> str:
+    times, gaps = [item.cpu_s for item in items], [item.gap_percent for item in items]
+    cells = (
+        f"{items[0].seed} to {items[-1].seed}",
+        str(items[0].deployments),
+        str(items[0].nodes),
+        f"{median(times):.2f} s",
+        f"{max(times):.2f} s",
+        f"{LIMIT_S:.0f} s",
+        f"{median(gaps):.2f} %",
+        f"{max(gaps):.2f} %",
+        f"{LIMIT_GAP_PERCENT:.0f} %",
+        _range([item.served for item in items], "{:.0f}"),
+        _range([item.short for item in items], "{:.0f}"),
     )
     return f"| {' | '.join(cells)} |"
 

@@ -31,6 +31,9 @@ def main() -> int:
         as_of=datetime.now(UTC).date(),
         speed=speed.measure(3 if options.quick else 10),
         scales=[scale.measure(*size) for size in (scale.SIZES[:1] if options.quick else scale.SIZES)],
+        clusters=[
+            scale.measure(*scale.GOAL_SIZE, seed) for seed in (scale.SEEDS[:1] if options.quick else scale.SEEDS)
+        ],
         exactness=[exactness.measure(routing, 20 if options.quick else 200) for routing in Routing],
         melange={
             name: melange_compare.compare(prices, rates=RATES_PER_S[::3] if options.quick else RATES_PER_S)

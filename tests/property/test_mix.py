@@ -8,9 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deepseek_planner.allocation import Ask, PoolRoom, Problem, Solution
+from deepseek_planner.allocation import Ask, Offer, PoolRoom, Problem, Solution
 from deepseek_planner.mix import compete, solve
+from deepseek_planner.mix.lattice import dollars, prices, ties
 from deepseek_planner.mix.packing import chain, room_for
+from deepseek_planner.mix.world import World
 from deepseek_planner.units import MicroUsd
 from support import mixes
 
@@ -50,6 +52,32 @@ def test_nothing_that_can_be_tried_is_better(problem: Problem) -> None:
             assert not allotment.short_of
         assert bool(allotment.short_of) == (ask.key in keys and allotment.served < 1)
         assert set(allotment.lost_to) <= {other.key for other in problem.asks if other.priority >= ask.priority}
+
+
+@LAW
+@given(problem=mixes.problems(most_asks=1), worth=st.lists(st.integers(0, 9_000_000), min_size=6, max_size=6))
+def test_no_fleet_is_cheaper_when_pools_have_a_price_of_their_own(problem: Problem, worth: list[int]) -> None:
+    """As under the prices at which asks compete: what is cheap on the bill is dear, and budgets and losses bind."""
+    world = World(problem)
+    (seeker,) = world.seekers
+    tried = mixes.fleets(problem, seeker.ask)
+
+    def price(offer: Offer) -> int:
+        seat = world.rows.seat(offer)
+        assert seat is not None
+        return offer.expected_usd_per_hour + sum(worth[row] * amount for row, amount in seat.uses)
+
+    for level in seeker.levels:
+        own = prices([price(item.offer) for item in seeker.items], ties(seeker))
+        walk = world.walk(seeker, level, own, most_nodes=10**6)
+        found = next((dollars(paid) for paid, _ in walk), None)
+        if not walk.is_complete:
+            continue
+        costs = [
+            sum(count * price(offer) for offer, count in zip(seeker.ask.offers, counts, strict=True) if count)
+            for counts in tried.get(level, [])
+        ]
+        assert found == min(costs, default=None)
 
 
 @LAW

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from deepseek_planner.mix import master
+from deepseek_planner.mix import master, splits
 from deepseek_planner.mix.asks import CONTENT, Seeker
-from deepseek_planner.mix.generate import Aim, Generated, Generator
+from deepseek_planner.mix.generate import Aim, Generated, Generator, count
 from deepseek_planner.mix.lattice import Column, column, plain_prices
 from deepseek_planner.mix.master import Choice, Want
 from deepseek_planner.mix.pricing import Desk
+from deepseek_planner.mix.relaxation import Relaxation
 from deepseek_planner.mix.world import World
 from deepseek_planner.units import MICRO_PER_USD
 
@@ -30,6 +31,8 @@ LIST_NODES = 4000
 
 DOUBTS = (150, 300)
 """Asks that the integer program decides on: first so many, then more where that was not good enough."""
+MOST_OF_EACH = 8
+"""Fleets of an ask in doubt, where asks are many: more made no plan better, and the program slower by up to half."""
 GOOD_ENOUGH = 0.003
 """Share of the cost above the bound at which no more is tried."""
 
@@ -99,35 +102,34 @@ def every(world: World, seekers: Sequence[Seeker], levels: Sequence[Iterable[int
     return found
 
 
-def _generated(world: World, seekers: Sequence[Seeker], wants: Sequence[Want], best: Mapping[int, Column]) -> Result:
-    desk = Desk(world, [item.number for item in seekers], [[world.tops[item.number]] for item in seekers])
-    generator, generated = _generate(world, desk, wants, seeds=list(best.values()))
-    if generated.missing <= NOTHING_MISSING:
-        choice = _decide(world, generator, generated, wants)
-        if choice is not None:
-            return _result(choice)
-    return _short(world, seekers, generated.columns)
-
-
-def _generate(
-    world: World, desk: Desk, wants: Sequence[Want], *, aim: Aim | None = None, seeds: Sequence[Column]
-) -> tuple[Generator, Generated]:
-    """For dollars, where nothing else is aimed at."""
-    aim = aim or (DOLLARS if len(world.seekers) <= DOUBTS[-1] else DOLLARS_OF_MANY)
+def _generated(world: World, seekers: Sequence[Seeker], wants: Sequence[Want], alone: Mapping[int, Column]) -> Result:
+    numbers = [item.number for item in seekers]
     # Dearer than any fleet, so that what is wanted stays unserved only where it must.
-    penalty = 100.0 + 20 * max((item.expected for item in seeds), default=0) / MICRO_PER_USD
-    generator = Generator(world, desk, wants, aim, penalty=penalty)
-    return generator, generator.run(seeds)
+    penalty = 100.0 + 20 * max((item.expected for item in alone.values()), default=0) / MICRO_PER_USD
+    relaxation = Relaxation(world, numbers)
+    relaxation.add(alone.values())
+    generator = Generator(world, Desk(world, numbers, [[world.tops[number]] for number in numbers]), relaxation)
+    generated = generator.run(wants, replace(_dollars(world), penalty=penalty))
+    best = _guess(world, generated, wants) if generated.missing <= NOTHING_MISSING else None
+    if best is not None:
+        return _result(_closed(generator, generated, wants, best))
+    levels = [range(1, world.tops[number] + 1) for number in numbers]
+    return _short(Generator(world, Desk(world, numbers, levels), relaxation))
 
 
-def _decide(
-    world: World, generator: Generator, generated: Generated, wants: Sequence[Want], choice: Choice | None = None
-) -> Choice | None:
-    """The best choice found, and the bound: where asks are few, of all that can be better; else of what is known."""
-    best = _better(choice, _guess(world, generated, wants))
-    if best is None or len(world.seekers) > MOST_CLOSED:
+def _dollars(world: World) -> Aim:
+    return DOLLARS if len(world.seekers) <= DOUBTS[-1] else DOLLARS_OF_MANY
+
+
+def _closed(generator: Generator, generated: Generated, wants: Sequence[Want], best: Choice) -> Choice:
+    """Where all that can be better than what was guessed can be listed, the best of it; of many asks that is seldom so,
+    and tried once, where the guess is not good enough.
+    """
+    world = generator.world
+    is_few = len(world.seekers) <= MOST_CLOSED
+    if not is_few and _is_good(best):
         return best
-    for part in (1.0, 0.125, 0.5, 1.0):
+    for part in (1.0, 0.125, 0.5, 1.0) if is_few else (1.0,):
         slack = best.objective - generated.bound
         columns = generator.near(part * slack, MOST_LISTED) if slack > EXACT else None
         if columns is None:
@@ -142,53 +144,76 @@ def _decide(
     return best
 
 
-def _better(one: Choice | None, other: Choice | None) -> Choice | None:
-    if one is None or other is None:
-        return one or other
-    return other if other.objective < one.objective else one
-
-
-def _guess(world: World, generated: Generated, wants: Sequence[Want]) -> Choice | None:
-    """The best choice of known columns; more asks are decided on where the first leave too much above the bound."""
+def _guess(world: World, generated: Generated, wants: Sequence[Want], doubts: Sequence[int] = DOUBTS) -> Choice | None:
+    """The best choice of known columns, and the bound; where that is not good enough, more asks are decided on."""
     best: Choice | None = None
-    for most in DOUBTS:
-        columns = generated.doubtful(most)
+    for most in doubts:
+        columns = _doubtful(world, generated, most)
         found = master.choose(world, columns, wants, master.expected)
         if found is not None and (best is None or found.objective < best.objective):
             best = found
-        if best is not None and best.objective - generated.bound <= GOOD_ENOUGH * best.objective:
+        best = None if best is None else replace(best, bound=generated.bound)
+        if best is not None and _is_good(best):
             break
-    return None if best is None else replace(best, bound=generated.bound)
+    return best
 
 
-def _short(world: World, seekers: Sequence[Seeker], seeds: Sequence[Column]) -> Result:
-    """Service first, stage by stage, as far as the linear program says it goes; then dollars for as much service."""
-    levels = [range(1, world.tops[item.number] + 1) for item in seekers]
-    desk = Desk(world, [item.number for item in seekers], levels)
+def _is_good(choice: Choice) -> bool:
+    return choice.objective - choice.bound <= GOOD_ENOUGH * choice.objective
+
+
+def _doubtful(world: World, generated: Generated, most: int) -> list[Column]:
+    """All fleets of asks in doubt where asks are few; of many asks those that are least worse."""
+    return generated.doubtful(most, None if len(world.seekers) <= MOST_CLOSED else MOST_OF_EACH)
+
+
+def _short(generator: Generator) -> Result:
+    """Service first, stage by stage, as far as the linear program says it goes; then dollars for as much service.
+
+    Where whole fleets do not serve as much, what they serve at most is found stage by stage, too.
+    """
+    world, aim = generator.world, _dollars(generator.world)
     wants: list[Want] = []
-    columns = seeds
-    for everyone in _everyone(seekers):
-        for want in (everyone, *master.stages(everyone.priority)):
+    for priority in master.priorities(world):
+        wants += master.stages(world, priority, _serves(generator, wants))
+    generated = generator.run(wants, aim)
+    best = _guess(world, generated, wants)
+    if best is None:
+        doubtful = _doubtful(world, generated, DOUBTS[-1])
+        # That all of it cannot be served is known by now.
+        hoped = [want for want in wants if want.priority != wants[-1].priority]
+        wants = master.serve(world, doubtful, hoped=hoped)
+        generated = generator.run(wants, aim)
+        # Fewer asks than that were not enough before.
+        best = _guess(world, generated, wants, DOUBTS[-1:])
+        if best is None:
+            first = master.choose(world, doubtful, wants, master.expected)
+            assert first is not None, "what was served in a stage can be served still"
+            best = replace(first, bound=generated.bound)
+    choice = _closed(generator, generated, wants, best)
+    if len(world.seekers) <= MOST_CLOSED or _is_good(choice):
+        return _result(choice)
+    enough = (1 - GOOD_ENOUGH) * choice.objective
+    bound = splits.bound(generator, wants, replace(aim, penalty=choice.objective), generated, enough)
+    return _result(replace(choice, bound=max(choice.bound, bound)))
 
-            def reward(number: int, level: int, want: Want = want) -> float:
-                return float(master.is_wanted(world, number, level, want))
 
-            _, generated = _generate(world, desk, wants, aim=Aim(0.0, reward), seeds=columns)
-            columns = generated.columns
-            count = min(everyone.count, int(-generated.value + NOTHING_MISSING))
-            if want is not everyone:
-                wants.append(replace(want, count=count))
-            elif count == everyone.count:
-                wants.append(everyone)
-                break
-            if want is not everyone and count == 0:
-                break  # who is not served at all is not served better
-    _, generated = _generate(world, desk, wants, seeds=columns)
-    doubtful = generated.doubtful(DOUBTS[-1])
-    reached = master.serve(world, doubtful)
-    first = master.choose(world, doubtful, reached, master.expected)
-    assert first is not None, "what was served in a stage can be served still"
-    generator, generated = _generate(world, desk, reached, seeds=generated.columns)
-    choice = _decide(world, generator, generated, reached, replace(first, bound=generated.bound))
-    assert choice is not None, "the first choice is one"
-    return _result(choice)
+def _serves(generator: Generator, before: Sequence[Want]) -> master.Serves:
+    """By fleets in parts, beside what is wanted before."""
+    world = generator.world
+
+    def most(want: Want, kept: Sequence[Want], at_most: int) -> int:
+        def reward(number: int, level: int) -> float:
+            return float(master.is_wanted(world, number, level, want))
+
+        return count(generator.run([*before, *kept], Aim(0.0, reward, most=at_most)).value)
+
+    def serves(want: Want, kept: Sequence[Want]) -> Want:
+        # Who is served at a level is served at those below it, and who runs is served at all.
+        below = kept[0 if want.runs else -1].count if kept else len(world.seekers)
+        found = replace(want, count=most(want, kept, below))
+        top = replace(found, rank=CONTENT)
+        is_last = want.runs or want.rank == CONTENT
+        return top if not is_last and most(top, [*kept, found], found.count) == found.count else found
+
+    return serves

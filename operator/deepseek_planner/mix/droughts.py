@@ -7,6 +7,7 @@ carries the rate. So replicas outside of each drought must be bought, whatever e
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from deepseek_planner.mix.asks import FULL, Mode, Seeker, whole
 
@@ -14,16 +15,30 @@ MOST = 48
 """Droughts that are looked at: the largest. Fewer bound less and are as right."""
 
 
+class Losses(NamedTuple):
+    """Of one ask at one level, whatever the prices."""
+
+    lost: tuple[frozenset[int], ...]
+    """The largest droughts, as places of the seeker's items."""
+    needs: tuple[int, ...]
+    """By mode, replicas that must be left of a fleet; 0 where they are not counted."""
+
+
+def losses(seeker: Seeker, level: int) -> Losses:
+    """Nothing is asked of a part of the service."""
+    lost = _places(seeker) if level >= FULL else ()
+    # A fleet of a mode has one of its entrants, and no replica is taken for more than the weakest carries.
+    return Losses(lost, tuple(_least(seeker, mode) for mode in seeker.modes[level]) if lost else ())
+
+
 class Droughts:
     """Of one ask at one level, under prices."""
 
-    def __init__(self, seeker: Seeker, level: int, orders: Sequence[Sequence[int]], prices: Sequence[int]) -> None:
+    def __init__(self, seeker: Seeker, known: Losses, orders: Sequence[Sequence[int]], prices: Sequence[int]) -> None:
         """``orders``: by mode, the places that may grow."""
         self._orders, self._prices = orders, prices
         self._most = [item.most for item in seeker.items]
-        self._lost = _places(seeker) if level >= FULL else []
-        # A fleet of a mode has one of its entrants, and no replica is taken for more than the weakest carries.
-        self._needs = [_least(seeker, mode) for mode in seeker.modes[level]] if self._lost else []
+        self._lost, self._needs = known
         self._known: dict[tuple[int, int, int, int], int | None] = {}
 
     def rest(self, number: int, counts: Sequence[int], start: int) -> int | None:
@@ -65,19 +80,18 @@ class Droughts:
 
 
 def _least(seeker: Seeker, mode: Mode) -> int:
-    """Replicas that must be left of a fleet of the mode; 0 where they are not counted."""
     if not mode.need:
         return 0
     capacities = (seeker.items[place].offer.capacity_per_s for place in mode.entrants)
     return whole(seeker.ask.requests_per_s / max(capacities))
 
 
-def _places(seeker: Seeker) -> list[frozenset[int]]:
-    """The largest droughts, as places of the seeker's items; in a fixed order."""
+def _places(seeker: Seeker) -> tuple[frozenset[int], ...]:
+    """The largest droughts; in a fixed order."""
     places = {item.index: place for place, item in enumerate(seeker.items)}
     found = {frozenset(places[index] for index in lost if index in places) for lost in seeker.ask.droughts}
     kept: list[frozenset[int]] = []
     for lost in sorted(found, key=lambda item: (-len(item), sorted(item))):
         if lost and not any(lost <= other for other in kept):
             kept.append(lost)
-    return kept[:MOST]
+    return tuple(kept[:MOST])

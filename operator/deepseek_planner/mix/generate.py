@@ -7,7 +7,8 @@ plan (Lagrange), whatever fleets are known; where no ask can do better it meets 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from deepseek_planner.mix.lattice import Column
@@ -36,10 +37,29 @@ class Aim:
     """Of an ask served at a level."""
     close: float = CLOSE
     """Share of the value that the bound may miss when the rounds end."""
+    penalty: float | None = None
+    """Dollars for each of those wanted that is not served; None: as many are known to be served."""
+    most: int | None = None
+    """Where only the whole part of the value tells: how many are rewarded at most."""
 
     def value(self, item: Column) -> float:
         """Dollars of a column."""
         return self.expected * item.expected / MICRO_PER_USD - self.reward(item.seeker, item.level)
+
+    def is_most(self, value: float) -> bool:
+        """Whether no value can be better."""
+        return self.most is not None and count(value) >= self.most
+
+    def is_close(self, value: float, bound: float) -> bool:
+        """Whether more rounds would tell nothing."""
+        if self.most is not None and count(value) == count(bound):
+            return True
+        return value - bound <= self.close * max(1.0, abs(value))
+
+
+def count(value: float) -> int:
+    """Whole ones that a value rewards."""
+    return math.floor(-value + WHOLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,69 +76,86 @@ class Generated:
     losses: tuple[float, ...]
     """Dollars by which each column is worse than its ask's best, at the linear program's prices."""
 
-    def doubtful(self, most: int) -> list[Column]:
-        """All columns of so many asks whose choice is closest, and of the others the one that is taken."""
-        losses: dict[int, list[float]] = {}
+    def doubtful(self, most: int, of_each: int | None = None) -> list[Column]:
+        """The columns of so many asks whose choice is closest, and of the others the one that is taken.
+
+        ``of_each``: so many columns of an ask, the closest, beside those that are taken and the closest of each level.
+        """
+        known: dict[int, list[int]] = {}
         taken: dict[int, float] = {}
-        for item, amount, loss in zip(self.columns, self.amounts, self.losses, strict=True):
-            losses.setdefault(item.seeker, []).append(loss)
+        for place, (item, amount) in enumerate(zip(self.columns, self.amounts, strict=True)):
+            known.setdefault(item.seeker, []).append(place)
             taken[item.seeker] = max(taken.get(item.seeker, 0.0), amount)
         doubt: dict[int, tuple[float, int]] = {}
-        for number, known in losses.items():
+        for number, places in known.items():
             if WHOLE < taken[number] < 1 - WHOLE:
                 doubt[number] = -1.0, number
             else:  # the loss of choosing something else: another fleet, or any where it has none
-                others = sorted(known)[1 if taken[number] > WHOLE else 0 :]
+                others = sorted([self.losses[place] for place in places])[1 if taken[number] > WHOLE else 0 :]
                 doubt[number] = min(others, default=float("inf")), number
         split = sum(1 for loss, _ in doubt.values() if loss < 0)
-        free = set(sorted(doubt, key=lambda number: doubt[number])[: max(most, split)])
+        free = sorted(doubt, key=lambda number: doubt[number])[: max(most, split)]
+        kept = {place for number in free for place in self._closest(known[number], of_each)}
         return [
             item
-            for item, amount in zip(self.columns, self.amounts, strict=True)
-            if item.seeker in free or amount > 1 - WHOLE
+            for place, (item, amount) in enumerate(zip(self.columns, self.amounts, strict=True))
+            if place in kept or amount > 1 - WHOLE
         ]
+
+    def _closest(self, places: Sequence[int], most: int | None) -> Sequence[int]:
+        """Of one ask's columns."""
+        if most is None or len(places) <= most:
+            return places
+        in_order = sorted(places, key=lambda place: (self.losses[place], place))
+        levels: set[int] = set()
+        kept = []
+        for rank, place in enumerate(in_order):
+            level = self.columns[place].level
+            if rank < most or level not in levels or self.amounts[place] > WHOLE:
+                kept.append(place)
+            levels.add(level)
+        return kept
 
 
 class Generator:
-    """Rounds of pricing and solving for one aim."""
+    """Rounds of pricing and solving, for one aim after the other; what is known of one serves the next."""
 
-    def __init__(self, world: World, desk: Desk, wants: Sequence[Want], aim: Aim, *, penalty: float) -> None:
-        self._world, self._wants, self._aim, self._desk = world, tuple(wants), aim, desk
-        self._master = Relaxation(world, desk.numbers, wants, penalty)
-        self._gains = {
-            (number, level): tuple(is_wanted(world, number, level, want) for want in wants)
-            for number, level in desk.levels()
-        }
-        self.bound = -float("inf")
-        self.rounds = 0
+    def __init__(self, world: World, desk: Desk, relaxation: Relaxation) -> None:
+        """``relaxation``: with the columns that are known so far."""
+        self.world, self._desk, self._master = world, desk, relaxation
+        self._wants: tuple[Want, ...] = ()
+        self._aim = Aim(1.0)
+        self._counted: dict[tuple[int, int], tuple[bool, ...]] = {}
+        """By ask and level, for which of the wants it counts."""
         self._best: tuple[Duals, dict[int, float]] | None = None
 
-    def run(self, seeds: Sequence[Column]) -> Generated:
+    def run(self, wants: Sequence[Want], aim: Aim) -> Generated:
         """Until the bound is close, or no ask can do better."""
-        self._add(seeds)
+        self._wants, self._aim, self._best = tuple(wants), aim, None
+        self._counted = {pair: tuple(is_wanted(self.world, *pair, want) for want in wants) for pair in self._desk.pairs}
+        self._master.aim(wants, aim.value, aim.penalty)
         center: Duals | None = None
-        value = float("inf")
-        while self.rounds < MOST_ROUNDS:
-            self.rounds += 1
-            value, duals = self._master.solve(self._aim.expected)
+        value, best = float("inf"), -float("inf")
+        for _ in range(MOST_ROUNDS):
+            value, duals = self._master.solve(aim.expected)
+            if aim.is_most(value):
+                break
             added = 0
-            is_near = center is not None and value - self.bound <= NEAR * abs(value)
+            is_near = center is not None and value - best <= NEAR * abs(value)
             for weight in (SMOOTHING, 0.0) if is_near else (0.0,):
                 at = duals if center is None else duals.towards(center, weight)
-                quotes = self._desk.quotes(at)
-                bound, least = self._bound_at(at, quotes)
-                if bound > self.bound:
-                    self.bound, center = bound, at
+                gains = self._gains(at)
+                quotes = self._desk.quotes(at, gains)
+                bound, least = self._bound_at(at, gains, quotes)
+                if bound > best:
+                    best, center = bound, at
                     self._best = at, least
-                added = self._add([offer.column for _, _, offer in quotes if offer.column is not None])
+                added = self._master.add(offer.column for _, _, offer in quotes if offer.column is not None)
                 if added:
                     break
-            if not added or value - self.bound <= self._aim.close * max(1.0, abs(value)):
+            if not added or aim.is_close(value, best):
                 break
-        return Generated(tuple(self._master.columns), value, self.bound, *self._master.primal())
-
-    def _add(self, columns: Sequence[Column]) -> int:
-        return self._master.add(columns, [self._aim.value(item) for item in columns])
+        return Generated(tuple(self._master.columns), value, best, *self._master.primal())
 
     def near(self, slack: float, most: int) -> list[Column] | None:
         """All columns that a plan within ``slack`` dollars of the bound can be made of; None where they are too many.
@@ -127,26 +164,30 @@ class Generator:
         """
         assert self._best is not None
         duals, least = self._best
-        limits = {
-            (number, level): MICRO_PER_USD * (least[number] + slack + self._gain(duals, number, level))
-            for number, level in self._gains
-        }
+        gains = self._gains(duals)
+        limits = {pair: MICRO_PER_USD * (least[pair[0]] + slack + gain) for pair, gain in gains.items()}
         return self._desk.below(duals, limits, most)
 
-    def _gain(self, duals: Duals, number: int, level: int) -> float:
-        """What serving the ask at the level is worth."""
-        wanted = sum(worth for worth, counts in zip(duals.wants, self._gains[number, level], strict=True) if counts)
-        return wanted + self._aim.reward(number, level)
+    def _gains(self, duals: Duals) -> dict[tuple[int, int], float]:
+        """What serving an ask at a level is worth."""
+        # Few asks and levels differ in what they count for.
+        worth = {
+            counts: sum(each for each, is_counted in zip(duals.wants, counts, strict=True) if is_counted)
+            for counts in set(self._counted.values())
+        }
+        return {pair: worth[counts] + self._aim.reward(*pair) for pair, counts in self._counted.items()}
 
-    def _bound_at(self, duals: Duals, quotes: Sequence[tuple[int, int, Offered]]) -> tuple[float, dict[int, float]]:
+    def _bound_at(
+        self, duals: Duals, gains: Mapping[tuple[int, int], float], quotes: Sequence[tuple[int, int, Offered]]
+    ) -> tuple[float, dict[int, float]]:
         """What the wanted service is worth, less the pools and the budget, plus what each ask can still gain."""
-        world = self._world
+        world = self.world
         total = -sum(float(worth) * row.room for worth, row in zip(duals.rows, world.rows.rows, strict=True))
         total -= 0.0 if world.budget is None else duals.budget * world.budget
         total /= MICRO_PER_USD
         total += sum(worth * want.count for worth, want in zip(duals.wants, self._wants, strict=True))
-        least: dict[int, float] = {}
+        least = dict.fromkeys(self._desk.numbers, 0.0)
         for number, level, offer in quotes:
-            surplus = offer.bound / MICRO_PER_USD - self._gain(duals, number, level)
-            least[number] = min(least.get(number, 0.0), surplus)
+            surplus = offer.bound / MICRO_PER_USD - gains[number, level]
+            least[number] = min(least[number], surplus)
         return total + sum(least.values()), least

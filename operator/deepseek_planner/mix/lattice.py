@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import heapq
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from deepseek_planner.mix.asks import FULL, Mode, Seeker
-from deepseek_planner.mix.droughts import Droughts
+from deepseek_planner.mix.droughts import Droughts, Losses, losses
 from deepseek_planner.mix.packing import Rows
+from deepseek_planner.mix.purses import Purse
 from deepseek_planner.mix.spread import Spread
 
 Counts = tuple[int, ...]
@@ -59,13 +60,20 @@ SHIFT = 50
 
 def plain_prices(seeker: Seeker) -> tuple[int, ...]:
     """Expected dollars; of equals nominal ones, then accelerators, then the items' order: one number for all."""
-    return tuple(price(item.offer.expected_usd_per_hour, seeker, place) for place, item in enumerate(seeker.items))
+    return prices([item.offer.expected_usd_per_hour for item in seeker.items], ties(seeker))
 
 
-def price(dollars: int, seeker: Seeker, place: int) -> int:
+def prices(dollars: Iterable[int], ties: Iterable[int]) -> tuple[int, ...]:
     """Dollars, and below them what decides between equals."""
-    offer = seeker.items[place].offer
-    return (((dollars << SHIFT) + offer.usd_per_hour << SHIFT) + offer.accelerators << SHIFT) + place
+    return tuple([(amount << 3 * SHIFT) + tie for amount, tie in zip(dollars, ties, strict=True)])
+
+
+def ties(seeker: Seeker) -> tuple[int, ...]:
+    """By item what decides between equal dollars; no two are equal."""
+    offers = (item.offer for item in seeker.items)
+    return tuple(
+        ((offer.usd_per_hour << SHIFT) + offer.accelerators << SHIFT) + place for place, offer in enumerate(offers)
+    )
 
 
 def dollars(amount: int) -> int:
@@ -76,6 +84,23 @@ def dollars(amount: int) -> int:
 def highest(amount: int) -> int:
     """The highest price of so many dollars."""
     return (amount + 1 << 3 * SHIFT) - 1
+
+
+class Facts(NamedTuple):
+    """Of one ask at one level, whatever the prices."""
+
+    losses: Losses
+    nominal: tuple[int, ...]
+    """Of a replica of each item, micro-dollars per hour as billed."""
+    least: tuple[int, ...]
+    """By mode, the lowest of these."""
+
+
+def facts(seeker: Seeker, level: int) -> Facts:
+    """What every walk of the ask at the level needs."""
+    nominal = tuple(item.offer.usd_per_hour for item in seeker.items)
+    least = (min((nominal[place] for place in mode.allowed), default=0) for mode in seeker.modes[level])
+    return Facts(losses(seeker, level), nominal, tuple(least))
 
 
 MIX_NODES = 250
@@ -101,16 +126,18 @@ class Walk:
         rows: Rows,
         spread: Spread,
         *,
+        known: Facts,
         most_nodes: int,
         limit: int | None = None,
     ) -> None:
         self._limit = limit
         self._seeker, self._level, self._prices, self._rows, self._spread = seeker, level, prices, rows, spread
         self._modes = seeker.modes[level]
-        self._orders = [sorted(mode.allowed, key=lambda place: (prices[place], place)) for mode in self._modes]
-        self._droughts = Droughts(seeker, level, self._orders, prices)
-        self._nominal = [item.offer.usd_per_hour for item in seeker.items]
-        self._least = [min((self._nominal[place] for place in mode.allowed), default=0) for mode in self._modes]
+        # No two prices are equal.
+        self._orders = [sorted(mode.allowed, key=prices.__getitem__) for mode in self._modes]
+        self._droughts = Droughts(seeker, known.losses, self._orders, prices)
+        self._purses: dict[int, Purse] = {}
+        self._nominal, self._least = known.nominal, known.least
         self._nodes_left, self._mixes_left = most_nodes, min(most_nodes, MIX_NODES)
         self._given_up: int | None = None
         self._heap: list[_Node] = []
@@ -197,7 +224,14 @@ class Walk:
             return self._spread.rest(mode, counts, order[start:], self._prices)
         rest = fill(self._seeker, mode.need, counts, order[start:], self._prices)
         least = self._droughts.rest(number, counts, start)
-        return None if rest is None or least is None else max(rest, least)
+        within = self._purse(number).rest(counts, start)
+        return None if rest is None or least is None or within is None else max(rest, least, within)
+
+    def _purse(self, number: int) -> Purse:
+        if number not in self._purses:
+            mode, order = self._modes[number], self._orders[number]
+            self._purses[number] = Purse(self._seeker, mode, order, self._prices, self._nominal)
+        return self._purses[number]
 
     def _serves(self, mode: Mode, counts: Counts) -> bool:
         if mode.need:

@@ -34,6 +34,10 @@ class Want:
     count: int
     runs: bool = False
     """Only such as run already count."""
+    only: int | None = None
+    """The ask that counts; None: all of the priority."""
+    at_most: bool = False
+    """So many are served so and no more."""
 
 
 Value = Callable[[Column], float]
@@ -82,7 +86,7 @@ def is_wanted(world: World, number: int, level: int, want: Want) -> bool:
     """Whether an ask served at the level is one of those wanted."""
     ask = world.seekers[number].ask
     is_high = ask.priority == want.priority and world.rank(number, level) >= want.rank
-    return is_high and not (want.runs and not ask.running)
+    return is_high and not (want.runs and not ask.running) and want.only in (None, number)
 
 
 def choose(
@@ -97,38 +101,73 @@ def choose(
     return Choice(chosen, found.objective, found.bound)
 
 
-def serve(world: World, columns: Sequence[Column]) -> list[Want]:
-    """What can be served at most, stage by stage."""
+Serves = Callable[[Want, Sequence[Want]], Want]
+"""Beside what is kept, as many as can be served at the want's level, and the highest at which it is sure that as many
+are: who is served at a level is served at those below it."""
+
+
+def stages(world: World, priority: int, serves: Serves) -> list[Want]:
+    """What is served of a priority at most: at all, then at one level after the other."""
+    kept: list[Want] = []
+    while not kept or kept[-1].rank < CONTENT:
+        rank = kept[-1].rank + 1 if kept else 1
+        kept.append(serves(Want(priority, rank, 0), kept))
+    # Of plans that are as fair, the one that lets go on what serves: else equals would take turns.
+    if any(item.ask.running and item.ask.priority == priority for item in world.seekers):
+        kept.append(serves(Want(priority, 1, 0, runs=True), kept))
+    return kept
+
+
+def priorities(world: World) -> list[int]:
+    """Of asks that can be served at all, the highest first."""
+    return sorted({item.ask.priority for item in world.seekers if world.tops[item.number]}, reverse=True)
+
+
+def serve(world: World, columns: Sequence[Column], *, hoped: Sequence[Want] = ()) -> list[Want]:
+    """What can be served at most, stage by stage; ``hoped``: what no more than can be served, and is tried first."""
     wants: list[Want] = []
-    seekers = [item for item in world.seekers if world.tops[item.number]]
-    for priority in sorted({item.ask.priority for item in seekers}, reverse=True):
-        everyone = sum(1 for item in seekers if item.ask.priority == priority)
-        if (
-            choose(world, columns, [*wants, all_of_them := Want(priority, CONTENT, everyone)], lambda _: 0.0)
-            is not None
-        ):
-            wants.append(all_of_them)
-            continue
-        for want in stages(priority):
-            found = choose(world, columns, wants, _service(world, want))
-            assert found is not None, "what was served in the stage before can be served still"
-            count = sum(is_wanted(world, item.seeker, item.level, want) for item in found.columns)
-            wants.append(replace(want, count=count))
-            if count == 0:
-                break  # who is not served at all is not served better
+    for priority in priorities(world):
+        goal = [want for want in hoped if want.priority == priority]
+        # Where a higher priority got less than was hoped, this one may get more.
+        is_most = bool(goal) and wants == list(hoped[: len(wants)])
+        if is_most and choose(world, columns, [*wants, *goal], lambda _: 0.0) is not None:
+            wants += goal
+        else:
+            wants += stages(world, priority, _serves(world, columns, wants))
     return wants
 
 
-def stages(priority: int) -> list[Want]:
-    """What is made as many as can be, one after the other, where not everybody can have everything."""
-    levels = [Want(priority, rank, 0) for rank in range(1, CONTENT + 1)]
-    # Of plans that are as fair, the one that lets go on what serves: else equals would take turns.
-    return [*levels, Want(priority, 1, 0, runs=True)]
+def _serves(world: World, columns: Sequence[Column], before: Sequence[Want]) -> Serves:
+    """By whole fleets, beside what is wanted before."""
+
+    def serves(want: Want, kept: Sequence[Want]) -> Want:
+        found = choose(world, columns, [*before, *kept], _service(world, want))
+        assert found is not None, "what was served in the stage before can be served still"
+
+        def count(rank: int) -> int:
+            at = replace(want, rank=rank)
+            return sum(is_wanted(world, item.seeker, item.level, at) for item in found.columns)
+
+        most = count(want.rank)
+        if want.runs:
+            return replace(want, count=most)
+        return replace(
+            want, count=most, rank=max(rank for rank in range(want.rank, CONTENT + 1) if count(rank) == most)
+        )
+
+    return serves
 
 
 def _service(world: World, want: Want) -> Value:
-    """Minimised, it makes those wanted as many as can be."""
-    return lambda item: -float(is_wanted(world, item.seeker, item.level, want))
+    """Minimised, it makes those wanted as many as can be, and then serves these as well as can be."""
+    much = (CONTENT + 1) * (len(world.seekers) + 1)
+
+    def value(item: Column) -> float:
+        if not is_wanted(world, item.seeker, item.level, want):
+            return 0.0
+        return -1.0 if want.runs else -1.0 - (world.rank(item.seeker, item.level) - want.rank) / much
+
+    return value
 
 
 def settle(world: World, columns: Sequence[Column], wants: Sequence[Want], choice: Choice) -> Choice:

@@ -16,9 +16,21 @@ from typing import Any
 import numpy as np
 
 from deepseek_planner.mix.asks import Seeker
-from deepseek_planner.mix.lattice import Column, Counts, column, dollars, fits, highest, holds, price, spot_is_within
+from deepseek_planner.mix.lattice import (
+    Column,
+    Counts,
+    column,
+    dollars,
+    fits,
+    highest,
+    holds,
+    prices,
+    spot_is_within,
+    ties,
+)
 from deepseek_planner.mix.proofs import Offered, Proofs
 from deepseek_planner.mix.world import World
+from deepseek_planner.units import MICRO_PER_USD
 
 UNITS = 1024
 """Of a micro-dollar: duals are no whole numbers, prices of a walk are."""
@@ -26,7 +38,7 @@ UNITS = 1024
 ROUNDED = 64
 """Of those units: what rounding may add to the price of a fleet."""
 
-WALK_NODES, LIST_NODES = 400, 4000
+WALK_NODES, LIST_NODES = 400, 30_000
 """Steps of a search for the cheapest fleet of one ask at one level, and for all up to a price."""
 
 
@@ -84,8 +96,11 @@ class Desk:
         self._proofs = Proofs()
         self._tables = self._tabled()
         self._known: dict[tuple[int, bytes], Column | None] = {}
+        self._ties: dict[int, tuple[int, ...]] = {}
+        """By ask, the parts of its items' prices that are no dollars."""
 
-    def levels(self) -> list[tuple[int, int]]:
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
         """Asks and levels that are priced."""
         return [(seeker.number, level) for seeker, level in self._pairs]
 
@@ -119,8 +134,11 @@ class Desk:
             tables.spot_left[row] = max(0, total * percent // 100 - spot)
         return tables
 
-    def quotes(self, duals: Duals) -> list[tuple[int, int, Offered]]:
-        """Ask, level, and the cheapest fleet of it, for every ask and level."""
+    def quotes(self, duals: Duals, gains: Mapping[tuple[int, int], float]) -> list[tuple[int, int, Offered]]:
+        """Ask, level, and the cheapest fleet of it, for every ask and level where it may cost less than it gains.
+
+        ``gains``: what serving an ask at a level is worth, in dollars. Dearer fleets are in no linear program's plan.
+        """
         weights, tables = self._weights(duals), self._tables
         costs, counts = tables.filled(weights, self._spot)
         order = np.lexsort((np.arange(len(costs)), costs, tables.pair))
@@ -132,8 +150,8 @@ class Desk:
             row = best.get(pair)
             if pair in self._mixed:
                 offered = self._searched(seeker, level, 0.0, weights)
-            elif row is None or costs_of[row] == math.inf:
-                offered = Offered(None, math.inf)
+            elif row is None or costs_of[row] >= gains[seeker.number, level] * MICRO_PER_USD:
+                continue
             elif (bought := self._bought(seeker, level, row, counts[row])) is not None:
                 offered = Offered(bought, costs_of[row])
             else:
@@ -154,8 +172,8 @@ class Desk:
             limit = round(limits[seeker.number, level] * UNITS) + ROUNDED
             if limit < 0:
                 continue
-            prices = self._prices(seeker, weights)
-            walk = self._world.walk(seeker, level, prices, most_nodes=LIST_NODES, limit=highest(limit))
+            own = self._prices(seeker, weights)
+            walk = self._world.walk(seeker, level, own, most_nodes=LIST_NODES, limit=highest(limit))
             for _, counts in walk:
                 if len(found) >= most:
                     return None
@@ -164,11 +182,12 @@ class Desk:
                 return None
         return found
 
-    def _prices(self, seeker: Seeker, weights: Any) -> list[int]:
+    def _prices(self, seeker: Seeker, weights: Any) -> tuple[int, ...]:
         start = self._starts[seeker.number]
-        return [
-            price(round(float(weights[start + place]) * UNITS), seeker, place) for place in range(len(seeker.items))
-        ]
+        if seeker.number not in self._ties:
+            self._ties[seeker.number] = ties(seeker)
+        own = weights[start : start + len(seeker.items)].tolist()
+        return prices([round(weight * UNITS) for weight in own], self._ties[seeker.number])
 
     def _bought(self, seeker: Seeker, level: int, row: int, counts: Any) -> Column | None:
         """The fleet of a row of the tables; None where it breaks a limit that these leave out."""

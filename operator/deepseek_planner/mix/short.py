@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from deepseek_planner.allocation import BUDGET
 from deepseek_planner.mix.asks import FULL, Seeker
-from deepseek_planner.mix.lattice import Column, Walk, column, price
+from deepseek_planner.mix.lattice import Column, Walk, column, facts, prices, ties
 from deepseek_planner.mix.world import World
 from deepseek_planner.plan import DeploymentKey
 from deepseek_planner.units import MicroUsd
@@ -101,9 +101,10 @@ def _beside(world: World, item: Seeker, others: Sequence[Column]) -> Column | No
     """
     if world.budget is None:
         return None
-    prices = [price(each.offer.usd_per_hour, item, place) for place, each in enumerate(item.items)]
+    billed = prices([each.offer.usd_per_hour for each in item.items], ties(item))
     left = world.rows.left(_used(others))
-    walk = Walk(item, FULL, prices, left, world.spreads[item.number], most_nodes=NODES)
+    known, spread = facts(item, FULL), world.spreads[item.number]
+    walk = Walk(item, FULL, billed, left, spread, known=known, most_nodes=NODES)
     return next((column(item, FULL, counts) for _, counts in walk), None)
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from deepseek_planner.allocation import Problem
 from deepseek_planner.mix.asks import CONTENT, FULL, Seeker
-from deepseek_planner.mix.lattice import Column, Walk, column, dollars, plain_prices
+from deepseek_planner.mix.lattice import Column, Facts, Walk, column, dollars, facts, plain_prices
 from deepseek_planner.mix.packing import Rows
 from deepseek_planner.mix.probe import probe
 from deepseek_planner.mix.seekers import seeker
@@ -31,6 +31,7 @@ class World:
         self.seekers: tuple[Seeker, ...] = tuple(seeker(ask, number, self.rows) for number, ask in enumerate(asks))
         self.budget = problem.max_usd_per_hour
         self.spreads = tuple(Spread(item) for item in self.seekers)
+        self._facts: dict[tuple[int, int], Facts] = {}
         self.tops = [0] * len(asks)
         """By ask: the level that it reaches alone; 0 where none serves it whole."""
 
@@ -59,8 +60,11 @@ class World:
         self, item: Seeker, level: int, prices: Sequence[int], *, most_nodes: int, limit: int | None = None
     ) -> Walk:
         """Fleets of an ask under prices, cheapest first, up to a limit."""
+        key = item.number, level
+        if key not in self._facts:
+            self._facts[key] = facts(item, level)
         spread = self.spreads[item.number]
-        return Walk(item, level, prices, self.rows, spread, most_nodes=most_nodes, limit=limit)
+        return Walk(item, level, prices, self.rows, spread, known=self._facts[key], most_nodes=most_nodes, limit=limit)
 
     def rank(self, number: int, level: int) -> int:
         """The level of an ask's service; what it gets at best alone counts as all that it can want."""

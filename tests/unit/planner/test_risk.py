@@ -159,6 +159,11 @@ class TestMustSurvive:
             if availability([replace(lots[index], replicas=count) for index, count in fleet.items()], 2.0) >= 0.99:
                 assert all(sum(n for i, n in fleet.items() if i not in item) >= 2 for item in sets)
 
+    def test_a_zone_is_out_when_its_region_is_dry_too(self):
+        item = odds(spot(per_day=1.0))
+        assert max(item.zone_dry, item.region_dry) < 0.05 < item.zone_dry + item.region_dry
+        assert must_survive({0: item}, 0.95) == [frozenset({0})]
+
     def test_nothing_is_asked_where_nothing_is_lost(self):
         assert must_survive({0: odds(ON_DEMAND), 1: odds(spot(per_day=0.0))}, 0.99) == []
 
