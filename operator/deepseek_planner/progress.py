@@ -111,14 +111,16 @@ class Progress:
         """Replicas that serve at least while one is exchanged for another."""
         return self.replicas if self.least_serving is None else min(self.replicas, self.least_serving)
 
-    @property
-    def is_cover_spare(self) -> bool:
-        """Whether more replicas that cannot be taken back serve than there shall be of them beside those that can."""
-        kinds = {goal.capacity_type for goal in self.goals} | {group.capacity_type for group in self.fleet}
-        if CapacityType.SPOT not in kinds:
+    def leaves_cover(self, group: EngineGroup, stops: int) -> bool:
+        """Whether, without so many serving replicas of the group, as many that cannot be taken back serve as there
+        shall be of them beside those that can.
+        """
+        kinds = {goal.capacity_type for goal in self.goals} | {each.capacity_type for each in self.fleet}
+        if not stops or group.capacity_type is CapacityType.SPOT or CapacityType.SPOT not in kinds:
             return True
-        covers = sum(serving(group) for group in self.fleet if group.capacity_type is not CapacityType.SPOT)
-        return covers > sum(goal.replicas for goal in self.goals if goal.capacity_type is not CapacityType.SPOT)
+        covers = sum(serving(each) for each in self.fleet if each.capacity_type is not CapacityType.SPOT)
+        shall = sum(goal.replicas for goal in self.goals if goal.capacity_type is not CapacityType.SPOT)
+        return covers - stops >= shall
 
     @property
     def budget(self) -> MicroUsd:

@@ -180,7 +180,7 @@ def _exchange_one_replica(rollout: Progress) -> Step | None:
     leaves = min((group for group in rollout.fleet if rollout.excess(group)), key=_leaves_first, default=None)
     if leaves is None:
         return None
-    if serving(leaves) and leaves.capacity_type is not CapacityType.SPOT and not rollout.is_cover_spare:
+    if not rollout.leaves_cover(leaves, min(1, serving(leaves))):
         return None
     drains = [group for group in rollout.fleet if group.draining or group.ready > group.desired]
     if drains:
@@ -267,7 +267,7 @@ def _lower_what_is_too_much(rollout: Progress) -> Step | None:
         if group is None:
             continue
         stops = max(0, serving(group) - goal.replicas)
-        if stops == 0 or rollout.serving - stops >= rollout.replicas:
+        if stops == 0 or (rollout.serving - stops >= rollout.replicas and rollout.leaves_cover(group, stops)):
             message = f"{group.desired} -> {goal.replicas}"
             return _step(rollout, StepKind.SCALE, goal.name, goal.replicas, message)
     behind = [goal for goal in rollout.goals if not rollout.is_ready(goal)]

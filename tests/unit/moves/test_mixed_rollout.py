@@ -137,3 +137,15 @@ def test_what_was_given_up_goes_though_others_are_not_ready():
     assert told(steps)[0] == "Scale chat-t4-a 0"
     assert told(steps)[-1] == "Delete chat-t4-a 0"
     assert not any("chat-h100-a" in line for line in told(steps) if line.startswith(("Scale", "Delete")))
+
+
+def test_a_kept_groups_cover_is_not_lowered_before_other_cover_serves_beside_spot():
+    """Two that stay serve beside one on spot; one of them may go only when another that stays serves."""
+    starting = group(2, "t4", "2", ready=0, starting=2)
+    spot = group(1, "t4", "2", "b", capacity_type=SPOT)
+    seen = snapshot(group(2), starting, spot)
+    wanted = move(target(1), target(1, "t4", "2"))
+    step = next_step(seen, wanted)
+    assert not (step.kind is StepKind.SCALE and step.group == "chat-h100-a")
+    ready = replace(starting, ready=2, starting=0)
+    assert told(all_steps(snapshot(group(2), ready, spot), wanted))[0] == "Scale chat-h100-a 1"
