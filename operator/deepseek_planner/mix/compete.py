@@ -158,6 +158,12 @@ def _guess(world: World, generated: Generated, wants: Sequence[Want], doubts: Se
     return best
 
 
+def _better(one: Choice | None, other: Choice | None) -> Choice | None:
+    if one is None or other is None:
+        return one or other
+    return other if other.objective < one.objective else one
+
+
 def _is_good(choice: Choice) -> bool:
     return choice.objective - choice.bound <= GOOD_ENOUGH * choice.objective
 
@@ -177,19 +183,19 @@ def _short(generator: Generator) -> Result:
     for priority in master.priorities(world):
         wants += master.stages(world, priority, _serves(generator, wants))
     generated = generator.run(wants, aim)
-    best = _guess(world, generated, wants)
+    best = _guess(world, generated, wants, DOUBTS[:1])
     if best is None:
         doubtful = _doubtful(world, generated, DOUBTS[-1])
-        # That all of it cannot be served is known by now.
+        # That all of it can be served is doubtful by now: the last priority is asked stage by stage.
         hoped = [want for want in wants if want.priority != wants[-1].priority]
         wants = master.serve(world, doubtful, hoped=hoped)
         generated = generator.run(wants, aim)
-        # Fewer asks than that were not enough before.
-        best = _guess(world, generated, wants, DOUBTS[-1:])
-        if best is None:
-            first = master.choose(world, doubtful, wants, master.expected)
-            assert first is not None, "what was served in a stage can be served still"
-            best = replace(first, bound=generated.bound)
+    if best is None or not _is_good(best):
+        best = _better(best, _guess(world, generated, wants, DOUBTS[1:]))
+    if best is None:
+        first = master.choose(world, doubtful, wants, master.expected)
+        assert first is not None, "what was served in a stage can be served still"
+        best = replace(first, bound=generated.bound)
     choice = _closed(generator, generated, wants, best)
     if len(world.seekers) <= MOST_CLOSED or _is_good(choice):
         return _result(choice)

@@ -121,17 +121,26 @@ class Desk:
             missing=np.zeros(len(entries), dtype=np.int64),
             spot_left=np.zeros(len(entries), dtype=np.int64),
         )
+        rows: list[int] = []
+        columns: list[int] = []
+        places: list[int] = []
+        most: list[int] = []
         for row, (_, seeker, mode) in enumerate(entries):
-            start, percent = self._starts[seeker.number], seeker.ask.max_spot_percent
-            floors = mode.floors or (0,) * len(seeker.items)
-            for place, allowed in enumerate(mode.allowed):
-                tables.places[row, place] = start + allowed
-                tables.most[row, place] = max(0, seeker.items[allowed].most - floors[allowed])
-                tables.floors[row, place] = floors[allowed]
-            held, total = sum(floors), max(mode.need, sum(floors))
-            spot = sum(count for item, count in zip(seeker.items, floors, strict=True) if item.is_spot)
-            tables.missing[row] = total - held
-            tables.spot_left[row] = max(0, total * percent // 100 - spot)
+            start = self._starts[seeker.number]
+            rows += [row] * len(mode.allowed)
+            columns += range(len(mode.allowed))
+            places += [start + place for place in mode.allowed]
+            most += [seeker.items[place].most for place in mode.allowed]
+            total = mode.need
+            if mode.floors:
+                total = max(total, sum(mode.floors))
+                tables.floors[row, : len(mode.allowed)] = [mode.floors[place] for place in mode.allowed]
+            spot = sum(count for place, count in enumerate(mode.floors) if seeker.items[place].is_spot)
+            tables.missing[row] = total - sum(mode.floors)
+            tables.spot_left[row] = max(0, total * seeker.ask.max_spot_percent // 100 - spot)
+        tables.places[rows, columns] = places
+        tables.most[rows, columns] = most
+        tables.most[:] = np.maximum(0, tables.most - tables.floors)
         return tables
 
     def quotes(self, duals: Duals, gains: Mapping[tuple[int, int], float]) -> list[tuple[int, int, Offered]]:
