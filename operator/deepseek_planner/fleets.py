@@ -25,6 +25,10 @@ MORE_AT_MOST = 2
 """Replicas beyond twice the needed ones that are tried against losses before a fleet is refused."""
 
 
+MOST_COVERED = 60
+"""Deployments that are planned together up to which each shape alone is spread over pools to bear its losses. Of more,
+that takes a fifth of the time, and what is said of other shapes rests on it: plans are spread anyway.
+"""
 Replicas = tuple[tuple[int, int], ...]
 """By index of a quote."""
 
@@ -216,7 +220,10 @@ def _surely(market: Market, buyer: Buyer, option: Option, ranked: list[Quote], n
     percent = buyer.asked.deployment.objectives.availability_percent
     if _reached(market, buyer, option, first.parts) >= percent:
         return first
-    return _covered(market, buyer, option, ranked, needed) or _grown(market, buyer, option, ranked, first)
+    found = None
+    if len(market.snapshot.deployments) <= MOST_COVERED:
+        found = _covered(market, buyer, option, ranked, needed)
+    return found or _grown(market, buyer, option, ranked, first)
 
 
 def _covered(market: Market, buyer: Buyer, option: Option, ranked: list[Quote], needed: int) -> Fleet | None:
