@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.plan import DeploymentKey, Routing
@@ -17,8 +18,7 @@ BUDGET = "budget"
 """What is short where it is no pool: the limit of the whole cluster."""
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(NamedTuple):
     """One way to run one replica of a deployment on one pool."""
 
     option: int

@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from deepseek_planner.catalog import Catalog
-from deepseek_planner.models import ModelSpec, Precision
+from deepseek_planner.engine import Wanted, wanted
+from deepseek_planner.models import ModelSpec
 from deepseek_planner.plan import DeploymentInput, Shape
+from deepseek_planner.precision import LOSSY
 from deepseek_planner.service import Lengths, Limits, lengths
-
-LOSSY = (Precision.BF16, Precision.FP16, Precision.FP8, Precision.INT8, Precision.FP4, Precision.INT4)
-"""Formats by how much they usually lose, least first."""
-SIXTEEN_BITS = (Precision.BF16, Precision.FP16)
-"""Formats that quantize nothing: what they lose needs no measurement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +18,10 @@ class Request:
 
     model: ModelSpec
     demand: Lengths
-    declared: Lengths
-    longest_tokens: int
     limits: Limits
     deployment: DeploymentInput
+    wanted: Wanted
+    """What engines are set by."""
     variant: str = ""
     """Name of the model where it is not the deployment's own."""
     loss_rank: int = 0
@@ -37,18 +34,6 @@ class Request:
         return f"{self.variant}/{shape.name}" if self.variant else shape.name
 
 
-def loss_rank(model: ModelSpec, precision: Precision) -> int:
-    """Order of a model's formats by what they may lose: the native one, then those with a known loss, then the rest.
-
-    What nobody measured may lose anything: it comes after all that somebody did, however little it usually loses.
-    """
-    if precision is model.native_precision:
-        return 0
-    usual = 1 + LOSSY.index(precision)
-    is_known = precision in SIXTEEN_BITS or model.quality_in(precision).is_measured
-    return usual if is_known else usual + len(LOSSY)
-
-
 def request(deployment: DeploymentInput, catalog: Catalog, *, is_measured: bool) -> Request:
     """The demand's lengths are measured ones once the rate is; the engine's settings follow from declared ones."""
     demand = deployment.demand
@@ -56,10 +41,9 @@ def request(deployment: DeploymentInput, catalog: Catalog, *, is_measured: bool)
     own = Request(
         model=catalog.model(deployment.model),
         demand=lengths(demand, deployment.measured) if is_measured else declared,
-        declared=declared,
-        longest_tokens=demand.input_tokens.max_tokens + demand.output_tokens.max_tokens,
         limits=Limits(deployment.objectives.time_to_first_token, deployment.objectives.time_per_output_token),
         deployment=deployment,
+        wanted=wanted(deployment, declared),
     )
     others = [name for name in deployment.variants if name != deployment.model]
     ranks = 2 * len(LOSSY) + 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from heapq import merge
 
 from deepseek_planner.fleets import Fleet, per_million_tokens, served_requests_per_min
 from deepseek_planner.hardware import CapacityType
@@ -33,18 +34,16 @@ class Left:
     def can_pay(self, fleet: Fleet) -> bool:
         return self.usd_per_hour is None or fleet.usd_per_hour <= self.usd_per_hour
 
-    def has_room(self, fleet: Fleet, chosen: Mix) -> bool:
-        """In place of the chosen one."""
+    def has_room(self, fleet: Fleet, chosen: Mapping[str, int]) -> bool:
+        """In place of the chosen one, which holds so many accelerators by pool."""
         if self.supply is None:
             return True
         shape = fleet.option.shape
-        own: dict[str, int] = {}
-        for lot in chosen.lots:
-            own[lot.offering.pool] = own.get(lot.offering.pool, 0) + lot.replicas * lot.option.shape.accelerators
-        return all(
-            self.supply.replicas(offering, shape) + own.get(offering.pool, 0) // shape.accelerators >= count
-            for offering, count in fleet.parts
-        )
+        for offering, count in fleet.parts:
+            room = self.supply.replicas(offering, shape)
+            if room < count and room + chosen.get(offering.pool, 0) // shape.accelerators < count:
+                return False
+        return True
 
 
 def supply_left(supply: Supply, fleets: Iterable[Mix]) -> Supply:
@@ -62,12 +61,12 @@ def alternatives(world: World, outcome: Outcome, chosen: Mix, left: Left) -> Ite
     seen = kinds if len(kinds) == 1 else set[tuple[str, str, CapacityType]]()
     told = {_make(lot.option.model, lot.option.shape.accelerator, lot.option.shape.precision) for lot in chosen.lots}
     rate = served_requests_per_min(outcome.deployment)
-    as_dear = _as_dear(world, outcome, chosen)
-    for fleet in sorted([*outcome.fleets, *as_dear], key=lambda fleet: fleet.order):
+    as_dear, held = _as_dear(world, outcome, chosen), _held_by_pool(chosen)
+    for fleet in merge(outcome.fleets, as_dear, key=lambda fleet: fleet.order) if as_dear else outcome.fleets:
         option, kind = fleet.option, (*_kind(fleet.option), fleet.capacity_type)
         make = _make(option.model, option.shape.accelerator, option.shape.precision)
         is_news = kind not in seen or (fleet.usd_per_hour == chosen.usd_per_hour and make not in told)
-        if not is_news or not left.can_pay(fleet) or not left.has_room(fleet, chosen):
+        if not is_news or not left.can_pay(fleet) or not left.has_room(fleet, held):
             continue
         seen.add(kind)
         if tuple(sorted((option.name, item.pool, count) for item, count in fleet.parts)) == chosen.parts:
@@ -80,6 +79,14 @@ def alternatives(world: World, outcome: Outcome, chosen: Mix, left: Left) -> Ite
             usd_per_million_tokens=per_million_tokens(outcome.asked, fleet.usd_per_hour, rate),
             accelerator=option.shape.accelerator,
         )
+
+
+def _held_by_pool(chosen: Mix) -> dict[str, int]:
+    """Accelerators."""
+    held: dict[str, int] = {}
+    for lot in chosen.lots:
+        held[lot.offering.pool] = held.get(lot.offering.pool, 0) + lot.replicas * lot.option.shape.accelerators
+    return held
 
 
 def _kind(option: Option) -> Kind:
@@ -96,25 +103,26 @@ def _as_dear(world: World, outcome: Outcome, chosen: Mix) -> list[Fleet]:
     if len(shapes) != 1:
         return []
     fleets = beaten(world, outcome, chosen.lots[0].option, most=chosen.replicas)
-    return [fleet for fleet in fleets if fleet.usd_per_hour == chosen.usd_per_hour]
+    as_dear = [fleet for fleet in fleets if fleet.usd_per_hour == chosen.usd_per_hour]
+    return sorted(as_dear, key=lambda fleet: fleet.order)
 
 
 def crowded_out(fleets: Iterable[Fleet], chosen: Mix, left: Left, *, is_budget: bool) -> Iterator[Rejection]:
     """The best of each model and accelerator that would serve but for what other deployments hold, or for the limit of
     the whole cluster; ``is_budget``: that is what is short.
     """
-    no_room, too_dear = set[Kind](), set[Kind]()
+    no_room, too_dear, held = set[Kind](), set[Kind](), _held_by_pool(chosen)
     for fleet in fleets:
-        if not left.has_room(fleet, chosen):
-            said, refused = no_room, _held(fleet)
+        if not left.has_room(fleet, held):
+            said, refused = no_room, _held
         elif is_budget or not left.can_pay(fleet):
-            said, refused = too_dear, over_limit(fleet)
+            said, refused = too_dear, over_limit
         else:
             continue
         kind = _kind(fleet.option)
         if kind not in said:
             said.add(kind)
-            yield refused
+            yield refused(fleet)
 
 
 def _held(fleet: Fleet) -> Rejection:

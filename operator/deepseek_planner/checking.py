@@ -51,7 +51,7 @@ def checked(asked: Question, allotment: Allotment) -> tuple[Mix, dict[int, float
 def tightened(market: Market, asked: Question, heavier: dict[int, float]) -> Question:
     """With the loads of those options raised."""
     offers = tuple(
-        replace(offer, loads=tuple(load * heavier.get(offer.option, 1.0) for load in offer.loads))
+        offer._replace(loads=tuple(load * heavier.get(offer.option, 1.0) for load in offer.loads))
         for offer in asked.ask.offers
     )
     return with_offers(market, asked, offers)

@@ -7,7 +7,6 @@ its value is :mod:`engine_reasons`' to say; the reasons are made for the placeme
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import NamedTuple
 
 from deepseek_planner.demand import AccuracyClass
@@ -51,6 +50,39 @@ MTP_SEQUENCES = 16
 (pull request 12755, read 2026-11-22); GPUStack a third of the throughput with 1,000 prompts at once."""
 
 
+class Wanted(NamedTuple):
+    """What a deployment declares, as far as it sets engines: the same for all shapes that may serve it."""
+
+    deployment: DeploymentInput
+    declared: Lengths
+    longest_tokens: int
+    shared_tokens: float
+    """Prompt tokens that are kept once for all requests."""
+    held_tokens: float
+    """What a request keeps for itself on average, as declared: its prompt, and its answer as far as it has come."""
+    far_prompt_tokens: float
+    """Of the prompt that the objective for first tokens is about; 0 without one."""
+    prefix_tokens: int
+    """Most prompt tokens that a later request may find in the cache, before they are cut to whole blocks."""
+    is_critical: bool
+
+
+def wanted(deployment: DeploymentInput, declared: Lengths) -> Wanted:
+    """Lengths as ``declared``, whatever has been measured since."""
+    demand, target = deployment.demand, deployment.objectives.time_to_first_token
+    longest, shared = demand.input_tokens.max_tokens, demand.shared_prefix_tokens
+    return Wanted(
+        deployment=deployment,
+        declared=declared,
+        longest_tokens=longest + demand.output_tokens.max_tokens,
+        shared_tokens=declared.input_mean - declared.prefill_mean,
+        held_tokens=declared.prefill_mean + declared.running_longer + CACHE_HELD_OUTPUT * declared.output_mean,
+        far_prompt_tokens=0.0 if target is None else declared.prefill_at[target.percentile],
+        prefix_tokens=min(shared, longest) if shared else longest,
+        is_critical=deployment.objectives.accuracy_class is AccuracyClass.CRITICAL,
+    )
+
+
 class EngineQuestion(NamedTuple):
     """One replica to be set up: a model in a precision and shape on an accelerator, for what was declared."""
 
@@ -58,24 +90,11 @@ class EngineQuestion(NamedTuple):
     shape: Shape
     accelerator: Accelerator
     choice: PrecisionChoice
-    declared: Lengths
-    longest_tokens: int
-    deployment: DeploymentInput
+    wanted: Wanted
 
     @property
     def is_cpu(self) -> bool:
         return self.accelerator.compute_capability is None
-
-    @property
-    def shared_tokens(self) -> float:
-        """Prompt tokens that are kept once for all requests."""
-        return self.declared.input_mean - self.declared.prefill_mean
-
-    @property
-    def held_tokens(self) -> float:
-        """What a request keeps for itself on average, as declared: its prompt, and its answer as far as it has come."""
-        declared = self.declared
-        return declared.prefill_mean + declared.running_longer + CACHE_HELD_OUTPUT * declared.output_mean
 
 
 def step_tokens(accelerator: Accelerator) -> int:
@@ -92,22 +111,71 @@ def most_sequences(accelerator: Accelerator) -> int:
     return MANY_SEQUENCES if is_large else SEQUENCES
 
 
-def most_running(asked: EngineQuestion) -> int:
-    """Most requests at once of this model: :func:`most_sequences`, and what its kernels bear."""
-    is_sparse = asked.model.is_sparse and isinstance(asked.model.attention, LatentAttention)
-    most = most_sequences(asked.accelerator)
-    return min(most, SEQUENCES) if is_sparse else most
+class Kernels(NamedTuple):
+    """What an accelerator's kernels bear of a model, whatever is asked of it."""
+
+    step_tokens: int
+    most_running: int
+    """Most requests at once: :func:`most_sequences`, and what sparse attention bears."""
+    fp8_cache_format: str
+    """The fp8 format that the cache may have; empty where it must stay as it is."""
+    fp8_cache_ratio: float
+    """Bytes per token in that format over those in the usual one."""
+
+
+_KERNELS: dict[tuple[int, int], tuple[ModelSpec, Accelerator, Kernels]] = {}
+MOST_KERNELS = 1024
+
+
+def kernels(model: ModelSpec, accelerator: Accelerator) -> Kernels:
+    """From the cache when it was asked for before."""
+    # Specs hold mappings and have no hash: their identity is the key, and the entry keeps them alive.
+    key = id(model), id(accelerator)
+    known = _KERNELS.get(key)
+    if known is None:
+        if len(_KERNELS) >= MOST_KERNELS:
+            _KERNELS.clear()
+        known = _KERNELS[key] = model, accelerator, _kernels(model, accelerator)
+    return known[2]
+
+
+def _kernels(model: ModelSpec, accelerator: Accelerator) -> Kernels:
+    is_sparse = model.is_sparse and isinstance(model.attention, LatentAttention)
+    most = most_sequences(accelerator)
+    form = _fp8_cache_format(model, accelerator)
+    most = min(most, SEQUENCES) if is_sparse else most
+    return Kernels(step_tokens(accelerator), most, form, cache_ratio(model, form or AUTO))
 
 
 def parameters(asked: EngineQuestion, memory: Fit) -> EngineParameters:
     """The settings of one replica."""
-    usual = _usual(asked, memory)
-    return _with_drafts(asked, memory, _roomier(asked, memory, usual) or usual)
+    wanted, able = asked.wanted, kernels(asked.model, asked.accelerator)
+    tokens, cache = _stepping(asked, memory, able)
+    running, form, drafted = _at_once(asked, memory, cache, 1.0, able), AUTO, 0
+    # The cache in fp8, where it may be and binds: half the bytes are nearly twice the requests.
+    if running < able.most_running and able.fp8_cache_format and not wanted.is_critical:
+        form = able.fp8_cache_format
+        running = _at_once(asked, memory, cache, able.fp8_cache_ratio, able)
+    if running <= MTP_SEQUENCES and may_draft(asked):
+        left = _beside_drafts(asked, memory, cache, form)
+        if left:
+            ratio = cache_ratio(asked.model, form)
+            running, cache, drafted = min(running, _at_once(asked, memory, left, ratio, able)), left, 1
+    return EngineParameters(
+        max_model_len_tokens=wanted.longest_tokens,
+        max_num_seqs=running,
+        max_num_batched_tokens=tokens,
+        kv_cache_bytes=cache,
+        prefix_caching=prefix_tokens(asked) > 0,
+        data_type=asked.choice.data_type,
+        kv_cache_dtype=form,
+        speculative_tokens=drafted,
+    )
 
 
-def sequence_bytes(asked: EngineQuestion, memory: Fit, engine: EngineParameters, tokens: float) -> float:
+def sequence_bytes(asked: EngineQuestion, memory: Fit, kv_cache_dtype: str, tokens: float) -> float:
     """Cache of one sequence of that length on one rank, in the format that the engine keeps it in."""
-    return memory.cache_per_sequence + tokens * memory.cache_per_token * cache_ratio(asked.model, engine.kv_cache_dtype)
+    return memory.cache_per_sequence + tokens * memory.cache_per_token * cache_ratio(asked.model, kv_cache_dtype)
 
 
 def cache_ratio(model: ModelSpec, kv_cache_dtype: str) -> float:
@@ -120,102 +188,66 @@ def cache_ratio(model: ModelSpec, kv_cache_dtype: str) -> float:
     return 0.5
 
 
-def fp8_cache_format(asked: EngineQuestion) -> str:
-    """The fp8 format that the cache may have; empty where it must stay as it is.
-
-    Kernels take it from sm89 on, the sparse ones on sm90 and sm100 (vLLM 0.32). Without calibrated scales it ruins the
-    answers of some models (Qwen2.5: NVIDIA/TensorRT-LLM issue 4218; dense latent attention: vllm-project/vllm issue
+def _fp8_cache_format(model: ModelSpec, accelerator: Accelerator) -> str:
+    """Kernels take it from sm89 on, the sparse ones on sm90 and sm100 (vLLM 0.32). Without calibrated scales it ruins
+    the answers of some models (Qwen2.5: NVIDIA/TensorRT-LLM issue 4218; dense latent attention: vllm-project/vllm issue
     38652), so it is for models only of which somebody has measured it, and never for the ``Critical`` class.
     """
-    capability = asked.accelerator.compute_capability
-    is_allowed = asked.deployment.objectives.accuracy_class is not AccuracyClass.CRITICAL
-    if capability is None or capability < (8, 9) or asked.model.fp8_cache is None or not is_allowed:
+    capability = accelerator.compute_capability
+    if capability is None or capability < (8, 9) or model.fp8_cache is None:
         return ""
-    if asked.model.is_sparse:
+    if model.is_sparse:
         return "fp8_ds_mla" if capability >= (9, 0) else ""
     return "fp8"
 
 
-def _usual(asked: EngineQuestion, memory: Fit) -> EngineParameters:
-    cache = memory.cache_budget_bytes
-    if asked.is_cpu:
-        # Memory is shared with everything else on the machine: take what the longest requests need, no more.
-        needed = (
-            math.ceil(most_running(asked) * memory.sequence_bytes(asked.longest_tokens) / CACHE_UNIT_BYTES)
-            * CACHE_UNIT_BYTES
-        )
-        cache = min(cache, needed)
-    # Without AMX the CPU build takes a prompt in one piece, so a step must hold the longest.
-    tokens = max(step_tokens(asked.accelerator), asked.longest_tokens if asked.is_cpu else 0)
-    tokens, cache = _stepping(asked, memory, tokens, cache)
-    return EngineParameters(
-        max_model_len_tokens=asked.longest_tokens,
-        max_num_seqs=_at_once(asked, memory, cache, AUTO),
-        max_num_batched_tokens=tokens,
-        kv_cache_bytes=cache,
-        prefix_caching=prefix_tokens(asked) > 0,
-        data_type=asked.choice.data_type,
-        kv_cache_dtype=AUTO,
-    )
-
-
-def far_prompt_tokens(asked: EngineQuestion) -> float:
-    """Tokens of the prompt that the objective for first tokens is about; 0 without one."""
-    target = asked.deployment.objectives.time_to_first_token
-    return 0.0 if target is None else asked.declared.prefill_at[target.percentile]
-
-
 def _is_first_token_tight(asked: EngineQuestion) -> bool:
-    """Whether that prompt's arithmetic alone takes much of the time that there is for the first token."""
-    target = asked.deployment.objectives.time_to_first_token
+    """Whether the arithmetic of the prompt that the objective is about takes much of the time that there is for the
+    first token.
+    """
+    target = asked.wanted.deployment.objectives.time_to_first_token
     ranks = asked.shape.tensor_parallel * asked.shape.pipeline_parallel
     rate = COMPUTE_SHARE * ranks * asked.accelerator.flops_per_s[asked.choice.compute]
-    seconds = 2 * asked.model.active_parameters * far_prompt_tokens(asked) / rate
+    seconds = 2 * asked.model.active_parameters * asked.wanted.far_prompt_tokens / rate
     return target is not None and seconds > TIGHT * target.limit_s
 
 
-def _stepping(asked: EngineQuestion, memory: Fit, usual: int, cache_bytes: int) -> tuple[int, int]:
+def _stepping(asked: EngineQuestion, memory: Fit, able: Kernels) -> tuple[int, int]:
     """Tokens of a step and bytes of the cache: longer steps where first tokens are asked for soon, out of the cache."""
-    prompt = far_prompt_tokens(asked)
-    if asked.is_cpu or prompt <= usual or not _is_first_token_tight(asked):
-        return usual, cache_bytes
-    least = max((1 - LONG_STEP_CACHE) * cache_bytes, memory.sequence_bytes(asked.longest_tokens))
+    usual, cache, longest = able.step_tokens, memory.cache_budget_bytes, asked.wanted.longest_tokens
+    if asked.is_cpu:
+        # Memory is shared with everything else on the machine: take what the longest requests need, no more.
+        needed = math.ceil(able.most_running * memory.sequence_bytes(longest) / CACHE_UNIT_BYTES) * CACHE_UNIT_BYTES
+        # Without AMX the CPU build takes a prompt in one piece, so a step must hold the longest.
+        return max(usual, longest), min(cache, needed)
+    prompt = asked.wanted.far_prompt_tokens
+    if prompt <= usual or not _is_first_token_tight(asked):
+        return usual, cache
+    least = max((1 - LONG_STEP_CACHE) * cache, memory.sequence_bytes(longest))
     for times in LONG_STEPS:
         work = activation_bytes(asked.model, asked.shape, (times - 1) * usual)
         left = int((memory.cache - work) // CACHE_UNIT_BYTES) * CACHE_UNIT_BYTES
         if left >= least and prompt > usual * times / 2:
             return times * usual, left
-    return usual, cache_bytes
+    return usual, cache
 
 
 def prefix_tokens(asked: EngineQuestion) -> int:
     """Prompt tokens that a later request may find in the cache, in whole blocks: 0 where no prompt fills one."""
     block = CPU_BLOCK_TOKENS if asked.is_cpu else BLOCK_TOKENS
-    longest = asked.deployment.demand.input_tokens.max_tokens
-    shared = asked.deployment.demand.shared_prefix_tokens
-    return (min(shared, longest) if shared else longest) // block * block
+    return asked.wanted.prefix_tokens // block * block
 
 
-def requests_held(asked: EngineQuestion, memory: Fit, cache_bytes: int, kv_cache_dtype: str) -> int:
-    """Requests that one rank's cache holds, as they are on average."""
-    per_token = memory.cache_per_token * cache_ratio(asked.model, kv_cache_dtype)
-    shared_tokens = asked.shared_tokens
-    shared = memory.cache_per_sequence + shared_tokens * per_token if shared_tokens > 0 else 0.0
-    return max(0, int((cache_bytes - shared) / (memory.cache_per_sequence + asked.held_tokens * per_token)))
+def requests_held(asked: EngineQuestion, memory: Fit, cache_bytes: int, cache_ratio: float) -> int:
+    """Requests that one rank's cache holds, as they are on average; ``cache_ratio``: of its format."""
+    wanted, each, per_token = asked.wanted, memory.cache_per_sequence, memory.cache_per_token * cache_ratio
+    shared = each + wanted.shared_tokens * per_token if wanted.shared_tokens > 0 else 0.0
+    return max(0, int((cache_bytes - shared) / (each + wanted.held_tokens * per_token)))
 
 
-def _at_once(asked: EngineQuestion, memory: Fit, cache_bytes: int, kv_cache_dtype: str) -> int:
+def _at_once(asked: EngineQuestion, memory: Fit, cache_bytes: int, cache_ratio: float, able: Kernels) -> int:
     """As many requests at once as the cache holds and the engine takes."""
-    return min(most_running(asked), max(1, requests_held(asked, memory, cache_bytes, kv_cache_dtype)))
-
-
-def _roomier(asked: EngineQuestion, memory: Fit, engine: EngineParameters) -> EngineParameters | None:
-    """With the cache in fp8, where it may be and binds: half the bytes are nearly twice the requests."""
-    other = fp8_cache_format(asked)
-    if not other or engine.max_num_seqs >= most_running(asked):
-        return None
-    held = _at_once(asked, memory, engine.kv_cache_bytes, other)
-    return replace(engine, kv_cache_dtype=other, max_num_seqs=held)
+    return min(able.most_running, max(1, requests_held(asked, memory, cache_bytes, cache_ratio)))
 
 
 def draft_bytes(asked: EngineQuestion) -> float:
@@ -234,12 +266,10 @@ def may_draft(asked: EngineQuestion) -> bool:
     return asked.model.mtp_layers > 0 and is_own and is_plain and capability is not None and capability >= (9, 0)
 
 
-def _with_drafts(asked: EngineQuestion, memory: Fit, engine: EngineParameters) -> EngineParameters:
-    """With drafting where so few requests can run at once that it is sure to help, and the cache gives room for it."""
-    if not may_draft(asked) or engine.max_num_seqs > MTP_SEQUENCES:
-        return engine
-    left = int((engine.kv_cache_bytes - draft_bytes(asked)) // CACHE_UNIT_BYTES) * CACHE_UNIT_BYTES
-    if left < max(CACHE_UNIT_BYTES, sequence_bytes(asked, memory, engine, asked.longest_tokens)):
-        return engine
-    held = min(engine.max_num_seqs, _at_once(asked, memory, left, engine.kv_cache_dtype))
-    return replace(engine, kv_cache_bytes=left, max_num_seqs=held, speculative_tokens=1)
+def _beside_drafts(asked: EngineQuestion, memory: Fit, cache_bytes: int, kv_cache_dtype: str) -> int:
+    """Bytes of the cache beside layers that draft, used where so few requests can run at once that it is sure to help;
+    0 where they leave the longest request no room.
+    """
+    left = int((cache_bytes - draft_bytes(asked)) // CACHE_UNIT_BYTES) * CACHE_UNIT_BYTES
+    least = max(CACHE_UNIT_BYTES, sequence_bytes(asked, memory, kv_cache_dtype, asked.wanted.longest_tokens))
+    return left if left >= least else 0

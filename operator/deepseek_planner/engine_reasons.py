@@ -8,10 +8,8 @@ from deepseek_planner.engine import (
     EngineQuestion,
     cache_ratio,
     draft_bytes,
-    far_prompt_tokens,
-    fp8_cache_format,
+    kernels,
     may_draft,
-    most_running,
     most_sequences,
     prefix_tokens,
     requests_held,
@@ -46,7 +44,7 @@ def reasons(
 
 
 def _longest(asked: EngineQuestion, engine: EngineParameters) -> EngineReason:
-    demand = asked.deployment.demand
+    demand = asked.wanted.deployment.demand
     return EngineReason(
         "maxModelLen",
         f"{engine.max_model_len_tokens}",
@@ -56,15 +54,18 @@ def _longest(asked: EngineQuestion, engine: EngineParameters) -> EngineReason:
 
 
 def _sequences(asked: EngineQuestion, memory: Fit, engine: EngineParameters) -> EngineReason:
-    held = requests_held(asked, memory, engine.kv_cache_bytes, engine.kv_cache_dtype)
-    if engine.max_num_seqs >= most_running(asked):
-        whose = "this accelerator" if most_running(asked) == most_sequences(asked.accelerator) else "sparse attention"
+    ratio, most = cache_ratio(asked.model, engine.kv_cache_dtype), kernels(asked.model, asked.accelerator).most_running
+    held = requests_held(asked, memory, engine.kv_cache_bytes, ratio)
+    if engine.max_num_seqs >= most:
+        whose = "this accelerator" if most == most_sequences(asked.accelerator) else "sparse attention"
         text = f"the engine's usual limit on {whose}; the cache would hold {held} requests"
     elif held:
-        each = sequence_bytes(asked, memory, engine, asked.held_tokens) / 1e6
-        text = f"the cache holds {held} requests of {asked.held_tokens:.0f} tokens on average, {each:.1f} MB each"
+        each = sequence_bytes(asked, memory, engine.kv_cache_dtype, asked.wanted.held_tokens) / 1e6
+        text = (
+            f"the cache holds {held} requests of {asked.wanted.held_tokens:.0f} tokens on average, {each:.1f} MB each"
+        )
     else:
-        text = f"one request of {asked.held_tokens:.0f} tokens fills the cache"
+        text = f"one request of {asked.wanted.held_tokens:.0f} tokens fills the cache"
     return EngineReason("maxNumSeqs", f"{engine.max_num_seqs}", text)
 
 
@@ -72,24 +73,24 @@ def _step(asked: EngineQuestion, engine: EngineParameters) -> EngineReason:
     usual, tokens = step_tokens(asked.accelerator), engine.max_num_batched_tokens
     capability = asked.accelerator.compute_capability
     if capability is not None and tokens > usual:
-        target = asked.deployment.objectives.time_to_first_token
+        target = asked.wanted.deployment.objectives.time_to_first_token
         assert target is not None
-        prompt = far_prompt_tokens(asked)
+        prompt = asked.wanted.far_prompt_tokens
         text = (
             f"{tokens // usual} times the usual: first tokens are asked for within {target.limit_s:g} s, and the "
             f"p{target.percentile} prompt of {prompt:.0f} tokens takes {_steps(prompt, tokens)} instead of "
             f"{_steps(prompt, usual)}"
         )
     elif capability is not None:
+        mean = asked.wanted.declared.prefill_mean
         text = (
-            f"usual for compute capability {capability[0]}.{capability[1]}: a mean prompt of "
-            f"{asked.declared.prefill_mean:.0f} tokens takes {_steps(asked.declared.prefill_mean, tokens)}; larger "
-            "steps hold up running answers, smaller ones first tokens"
+            f"usual for compute capability {capability[0]}.{capability[1]}: a mean prompt of {mean:.0f} tokens takes "
+            f"{_steps(mean, tokens)}; larger steps hold up running answers, smaller ones first tokens"
         )
     elif tokens > usual:
-        text = f"the longest prompt in one piece ({asked.longest_tokens} tokens), which a CPU without AMX needs"
+        text = f"the longest prompt in one piece ({asked.wanted.longest_tokens} tokens), which a CPU without AMX needs"
     else:
-        text = f"{usual} on a CPU, enough for the longest request of {asked.longest_tokens} tokens"
+        text = f"{usual} on a CPU, enough for the longest request of {asked.wanted.longest_tokens} tokens"
     return EngineReason("maxNumBatchedTokens", f"{tokens}", text)
 
 
@@ -133,16 +134,16 @@ def _why_wide(asked: EngineQuestion, engine: EngineParameters) -> str:
         return "the CPU's attention takes no other cache"
     if asked.model.fp8_cache is None:
         return "nobody measured this model with an fp8 cache, which ruins some models without calibrated scales"
-    if asked.deployment.objectives.accuracy_class is AccuracyClass.CRITICAL:
+    if asked.wanted.deployment.objectives.accuracy_class is AccuracyClass.CRITICAL:
         return "the accuracy class Critical allows nothing that may change answers"
-    if not fp8_cache_format(asked):
+    if not kernels(asked.model, asked.accelerator).fp8_cache_format:
         least = "sm90" if asked.model.is_sparse else "sm89"
         return f"kernels for an fp8 cache start at {least}; this is sm{capability[0]}{capability[1]}"
     return f"the cache does not bind at {engine.max_num_seqs} requests, so fp8 would gain nothing"
 
 
 def _prefix(asked: EngineQuestion, engine: EngineParameters) -> EngineReason:
-    demand = asked.deployment.demand
+    demand = asked.wanted.deployment.demand
     found = prefix_tokens(asked)
     mean = demand.input_tokens.mean_tokens
     if not engine.prefix_caching:
@@ -198,7 +199,11 @@ def _expert_parallel(asked: EngineQuestion) -> EngineReason:
 
 def _disaggregation(asked: EngineQuestion, engine: EngineParameters, share: float) -> EngineReason:
     """What engines for prompts alone would save, and what they would move, by arithmetic."""
-    moved = asked.declared.input_mean * asked.model.kv_bytes_per_token * cache_ratio(asked.model, engine.kv_cache_dtype)
+    moved = (
+        asked.wanted.declared.input_mean
+        * asked.model.kv_bytes_per_token
+        * cache_ratio(asked.model, engine.kv_cache_dtype)
+    )
     seconds = moved / NODE_LINK_BYTES_PER_S
     if asked.is_cpu:
         text = "off: engines on CPU have no connector that hands a cache over"

@@ -7,8 +7,9 @@ on demand, where losses of spot ask for it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import NamedTuple
 
 from deepseek_planner import cost, covered, risk
@@ -31,6 +32,8 @@ that takes a fifth of the time, and what is said of other shapes rests on it: pl
 """
 Replicas = tuple[tuple[int, int], ...]
 """By index of a quote."""
+Purchase = tuple[tuple[tuple[Offering, int], ...], MicroUsd, MicroUsd]
+"""Replicas by offering, dollars per hour and expected ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ class Market:
     policy: Policy
     supply: Supply
     known_odds: dict[tuple[str, int], risk.Odds] = field(default_factory=dict)
+    known_percents: dict[tuple[object, ...], float] = field(default_factory=dict)
+    """How often fleets carry a rate: those of equal nodes, as many of which must be left, are lost alike."""
 
     def odds(self, offering: Offering, shape: Shape) -> risk.Odds:
         """The chances that a replica of the shape is out."""
@@ -58,12 +63,14 @@ class Buyer:
 
     asked: Request
     requests_per_min: float
-    known_percents: dict[tuple[object, ...], float] = field(default_factory=dict)
-    """How often fleets carry the rate: shapes of equal nodes, as many of which must be left, are lost alike."""
     known_covers: dict[tuple[object, ...], Replicas] = field(default_factory=dict)
     """What bears the losses for least, of as many replicas at the same prices."""
-    known_rooms: dict[tuple[int, int, int], list[tuple[Offering, MicroUsd, int]]] = field(default_factory=dict)
-    """Dollars and room of a replica on each of a list of offerings: shapes of one size cost and take the same."""
+    known_quotes: dict[tuple[int, ...], tuple[Quote, ...]] = field(default_factory=dict)
+    """On a list of offerings: shapes of one size whose requests take as many minutes cost and take the same."""
+    known_types: dict[int, tuple[tuple[Quote, ...], ...]] = field(default_factory=dict)
+    """Such quotes by capacity type."""
+    known_purchases: dict[tuple[int, int], Purchase | None] = field(default_factory=dict)
+    """So many replicas at such quotes; None: they are not to be had."""
 
 
 class Quote(NamedTuple):
@@ -112,78 +119,85 @@ class Fleet(NamedTuple):
         )
 
 
+def in_order(found: Iterable[Fleet]) -> list[Fleet]:
+    """Sorted by :attr:`Fleet.order`, which is worked out where dollars do not decide: it takes a while."""
+    cheapest_first = sorted(found, key=lambda fleet: fleet[2:4][::-1])
+    ordered: list[Fleet] = []
+    for _, equals in groupby(cheapest_first, key=lambda fleet: fleet[2:4]):
+        group = list(equals)
+        ordered += sorted(group, key=lambda fleet: fleet.order) if len(group) > 1 else group
+    return ordered
+
+
 def quotes(market: Market, buyer: Buyer, option: Option, offerings: list[Offering]) -> tuple[Quote, ...]:
-    """A replica of the option on each of the offerings, which must live as long as the buyer."""
+    """A replica of the option on each of the offerings, which must live as long as the buyer; cheapest first."""
     accelerators, nodes = option.shape.accelerators, option.shape.nodes_per_replica
-    key = id(offerings), accelerators, nodes
-    known = buyer.known_rooms.get(key)
+    request_s = seconds_per_request(option)
+    key = id(offerings), accelerators, nodes, risk.lost_minutes(request_s)
+    known = buyer.known_quotes.get(key)
     if known is None:
-        known = buyer.known_rooms[key] = [
-            (
+        found = []
+        for offering in offerings:
+            usd = cost.usd_per_accelerators_hour(offering, accelerators)
+            expected = risk.expected_usd_per_hour(
+                usd,
                 offering,
-                cost.usd_per_accelerators_hour(offering, accelerators),
-                market.supply.replicas(offering, option.shape),
+                nodes_per_replica=nodes,
+                engine_start_s=market.policy.engine_start_s,
+                request_s=request_s,
             )
-            for offering in offerings
-        ]
-    request_s, start_s = seconds_per_request(option), market.policy.engine_start_s
-    return tuple(
-        Quote(
-            offering,
-            usd,
-            risk.expected_usd_per_hour(
-                usd, offering, nodes_per_replica=nodes, engine_start_s=start_s, request_s=request_s
-            ),
-            room,
-        )
-        for offering, usd, room in known
-    )
+            found.append(Quote(offering, usd, expected, market.supply.replicas(offering, option.shape)))
+        found.sort(key=lambda quote: (quote.expected_usd_per_hour, quote.offering.pool))
+        known = buyer.known_quotes[key] = tuple(found)
+    return known
 
 
-def fleets(market: Market, buyer: Buyer, option: Option, offers: Sequence[Quote]) -> list[Fleet | Rejection]:
+def fleets(market: Market, buyer: Buyer, option: Option, ranked: tuple[Quote, ...]) -> list[Fleet | Rejection]:
     """Fleets of one option, with headroom where there is money and room for it, else with what the rate needs."""
-    ranked = sorted(offers, key=lambda quote: (quote.expected_usd_per_hour, quote.offering.pool))
     outcomes: list[Fleet | Rejection] = []
     for needed in dict.fromkeys(_needed(market, buyer, option)):
-        outcomes = list(_sized(market, buyer, option, ranked, needed))
+        outcomes = _sized(market, buyer, option, ranked, needed)
         if any(isinstance(outcome, Fleet) for outcome in outcomes):
             break
     return outcomes
 
 
 def _sized(
-    market: Market, buyer: Buyer, option: Option, ranked: list[Quote], needed: int
-) -> Iterator[Fleet | Rejection]:
+    market: Market, buyer: Buyer, option: Option, ranked: tuple[Quote, ...], needed: int
+) -> list[Fleet | Rejection]:
     """Fleets of so many replicas: the best over all pools, and the best of each capacity type."""
     limits = buyer.asked.deployment.constraints
     if needed > limits.max_replicas:
         rate = buyer.requests_per_min
-        yield Rejection(
-            option.shape.name,
-            RejectionReason.TOO_MANY_REPLICAS,
-            f"{needed} replicas needed for {rate:g} requests/min, scaling.maxReplicas is {limits.max_replicas}",
-            needed,
-            limits.max_replicas,
-            "replicas",
-        )
-        return
+        text = f"{needed} replicas needed for {rate:g} requests/min, scaling.maxReplicas is {limits.max_replicas}"
+        reason, most = RejectionReason.TOO_MANY_REPLICAS, limits.max_replicas
+        return [Rejection(option.shape.name, reason, text, needed, most, "replicas")]
     best = _surely(market, buyer, option, ranked, needed)
-    yield _affordable(buyer.asked, best)
+    outcomes = [_affordable(buyer.asked, best)]
+    by_type = _by_type(buyer, ranked)
     # A fleet on one capacity type is the best of that type too, and the same pools refuse the same again.
-    same = {quote.offering.capacity_type for quote in ranked}
-    if isinstance(best, Fleet):
-        same = {offering.capacity_type for offering, _ in best.parts}
-    done = same if len(same) == 1 else set[CapacityType]()
-    for kind in CapacityType:
-        group = [quote for quote in ranked if quote.offering.capacity_type is kind]
-        if not group or kind in done:
+    if len(by_type) == 1:
+        return outcomes
+    used = {offering.capacity_type for offering, _ in best.parts} if isinstance(best, Fleet) else set[CapacityType]()
+    for group in by_type:
+        if used == {group[0].offering.capacity_type}:
             continue
         outcome = _surely(market, buyer, option, group, needed)
         if isinstance(outcome, Fleet):
-            yield _within_budget(buyer.asked, outcome)
+            outcomes.append(_within_budget(buyer.asked, outcome))
         elif isinstance(best, Fleet) and outcome.reason is RejectionReason.SPOT_RISK:
             # What one capacity type has no room for, all of them together had.
-            yield outcome
+            outcomes.append(outcome)
+    return outcomes
+
+
+def _by_type(buyer: Buyer, ranked: tuple[Quote, ...]) -> tuple[tuple[Quote, ...], ...]:
+    """Quotes that were made before, by capacity type, in the order of the types."""
+    known = buyer.known_types.get(id(ranked))
+    if known is None:
+        groups = (tuple(quote for quote in ranked if quote.offering.capacity_type is kind) for kind in CapacityType)
+        known = buyer.known_types[id(ranked)] = tuple(filter(None, groups))
+    return known
 
 
 def _affordable(asked: Request, outcome: Fleet | Rejection) -> Fleet | Rejection:
@@ -212,7 +226,7 @@ def _needed(market: Market, buyer: Buyer, option: Option) -> tuple[int, int]:
     return max(least, with_headroom), max(least, without)
 
 
-def _surely(market: Market, buyer: Buyer, option: Option, ranked: list[Quote], needed: int) -> Fleet | Rejection:
+def _surely(market: Market, buyer: Buyer, option: Option, ranked: tuple[Quote, ...], needed: int) -> Fleet | Rejection:
     """The cheapest fleet that bears its losses."""
     first = _fleet(buyer, option, ranked, needed)
     if isinstance(first, Rejection):
@@ -226,7 +240,7 @@ def _surely(market: Market, buyer: Buyer, option: Option, ranked: list[Quote], n
     return found or _grown(market, buyer, option, ranked, first)
 
 
-def _covered(market: Market, buyer: Buyer, option: Option, ranked: list[Quote], needed: int) -> Fleet | None:
+def _covered(market: Market, buyer: Buyer, option: Option, ranked: tuple[Quote, ...], needed: int) -> Fleet | None:
     """The cheapest of as many replicas or more, wherever they are; None where nothing found bears its losses."""
     size = option.shape.accelerators, option.shape.nodes_per_replica
     prices = tuple((quote.offering.pool, *quote[1:]) for quote in ranked)
@@ -241,7 +255,7 @@ def _covered(market: Market, buyer: Buyer, option: Option, ranked: list[Quote], 
     return Fleet(option, _parts(ranked, found), MicroUsd(hourly), MicroUsd(expected))
 
 
-def _cover(market: Market, buyer: Buyer, option: Option, ranked: list[Quote], needed: int) -> Replicas:
+def _cover(market: Market, buyer: Buyer, option: Option, ranked: tuple[Quote, ...], needed: int) -> Replicas:
     asked, shape = buyer.asked.deployment, option.shape
     percent = asked.objectives.availability_percent
 
@@ -283,7 +297,7 @@ def _offer(option: Option, quote: Quote) -> Offer:
     )
 
 
-def _grown(market: Market, buyer: Buyer, option: Option, ranked: list[Quote], first: Fleet) -> Fleet | Rejection:
+def _grown(market: Market, buyer: Buyer, option: Option, ranked: tuple[Quote, ...], first: Fleet) -> Fleet | Rejection:
     """With more replicas where they are cheapest, or how much of the time these reach at best."""
     asked, fewest = buyer.asked.deployment, first.replicas
     percent = asked.objectives.availability_percent
@@ -302,14 +316,17 @@ def _grown(market: Market, buyer: Buyer, option: Option, ranked: list[Quote], fi
 
 def _reached(market: Market, buyer: Buyer, option: Option, parts: Sequence[tuple[Offering, int]]) -> float:
     """Percent of the time that what is left of such a fleet carries the rate."""
-    if not any(offering.interruptions_per_node_day for offering, _ in parts):
+    for offering, _ in parts:
+        if offering.interruptions_per_node_day:
+            break
+    else:
         return 100.0
     shape, left = option.shape, _left(buyer, option)
     key = left, shape.nodes_per_replica, *((offering.pool, count) for offering, count in parts)
-    known = buyer.known_percents.get(key)
+    known = market.known_percents.get(key)
     if known is None:
         lots = [risk.Lot(market.odds(offering, shape), 1.0, count) for offering, count in parts]
-        known = buyer.known_percents[key] = 100 * risk.availability(lots, left)
+        known = market.known_percents[key] = 100 * risk.availability(lots, left)
     return known
 
 
@@ -336,28 +353,37 @@ def _too_risky(plain: Fleet, before: float, most: int, best: float, asked: float
     )
 
 
-def _fleet(buyer: Buyer, option: Option, ranked: list[Quote], needed: int) -> Fleet | Rejection:
+def _fleet(buyer: Buyer, option: Option, ranked: tuple[Quote, ...], needed: int) -> Fleet | Rejection:
+    """So many replicas at quotes that were made before, or why not."""
+    key = id(ranked), needed
+    if key not in buyer.known_purchases:
+        buyer.known_purchases[key] = _purchase(buyer, ranked, needed)
+    found = buyer.known_purchases[key]
+    if found is None:
+        return _missing(buyer, option, ranked, needed)
+    return Fleet(option, *found)
+
+
+def _purchase(buyer: Buyer, ranked: tuple[Quote, ...], needed: int) -> Purchase | None:
     """Fill the cheapest pools first, spot up to its share."""
-    percent = buyer.asked.deployment.constraints.max_spot_percent
-    spot_left = needed * percent // 100
+    spot_left = _most_on_spot(buyer, needed)
     parts: list[tuple[Offering, int]] = []
-    missing, room, spot_refused, hourly, expected = needed, 0, 0, 0, 0
-    for offering, usd_per_hour, expected_usd, fits in ranked:
-        room += fits
-        count = min(missing, fits)
+    missing, hourly, expected = needed, 0, 0
+    for offering, usd_per_hour, expected_usd, room in ranked:
+        count = min(missing, room)
         if offering.capacity_type is CapacityType.SPOT:
-            allowed = min(count, spot_left)
-            spot_refused += count - allowed
-            spot_left -= allowed
-            count = allowed
+            count = min(count, spot_left)
+            spot_left -= count
         if count:
             parts.append((offering, count))
             missing -= count
             hourly += count * usd_per_hour
             expected += count * expected_usd
-    if missing:
-        return _missing(option, ranked, needed=needed, room=room, spot_refused=spot_refused, percent=percent)
-    return Fleet(option, tuple(parts), MicroUsd(hourly), MicroUsd(expected))
+    return None if missing else (tuple(parts), MicroUsd(hourly), MicroUsd(expected))
+
+
+def _most_on_spot(buyer: Buyer, replicas: int) -> int:
+    return replicas * buyer.asked.deployment.constraints.max_spot_percent // 100
 
 
 def expected_usd_per_hour(market: Market, option: Option, offering: Offering, replicas: int) -> MicroUsd:
@@ -401,11 +427,12 @@ def per_million_tokens(asked: Request, hourly: MicroUsd, requests_per_min: float
     return cost.usd_per_million_tokens(hourly, requests_per_min, tokens)
 
 
-def _missing(
-    option: Option, ranked: list[Quote], *, needed: int, room: int, spot_refused: int, percent: int
-) -> Rejection:
+def _missing(buyer: Buyer, option: Option, ranked: tuple[Quote, ...], needed: int) -> Rejection:
     name = option.shape.name
-    if spot_refused:
+    room = sum(quote.room for quote in ranked)
+    spot_room = sum(quote.room for quote in ranked if quote.offering.capacity_type is CapacityType.SPOT)
+    if spot_room > _most_on_spot(buyer, needed):
+        percent = buyer.asked.deployment.constraints.max_spot_percent
         return Rejection(
             name,
             RejectionReason.SPOT_SHARE,
@@ -432,8 +459,8 @@ def _missing(
 
 def _within_budget(asked: Request, fleet: Fleet) -> Fleet | Rejection:
     objectives = asked.deployment.objectives
-    name, replicas = fleet.option.shape.name, fleet.replicas
     if fleet.usd_per_hour > objectives.max_usd_per_hour:
+        name, replicas = fleet.option.shape.name, fleet.replicas
         what = f"{replicas} x {name} {fleet.capacity_type}"
         return over_budget(name, what, fleet.usd_per_hour, objectives.max_usd_per_hour, replicas=replicas)
     most = objectives.max_usd_per_million_tokens
@@ -441,19 +468,22 @@ def _within_budget(asked: Request, fleet: Fleet) -> Fleet | Rejection:
         return fleet
     rate = limited_requests_per_min(asked.deployment)
     per_million = per_million_tokens(asked, fleet.usd_per_hour, rate)
-    if per_million > most:
-        return Rejection(
-            name,
-            RejectionReason.OVER_COST_PER_TOKEN,
-            f"{replicas} x {name} {fleet.capacity_type} = ${format_usd(fleet.usd_per_hour)}/h, "
-            f"${format_usd_needed(per_million)}/M tokens > ${format_usd_allowed(most)}/M",
-            per_million / 1e6,
-            most / 1e6,
-            "USD/M",
-            usd_per_hour=fleet.usd_per_hour,
-            replicas=replicas,
-        )
-    return fleet
+    return fleet if per_million <= most else _over_cost_per_token(fleet, per_million, most)
+
+
+def _over_cost_per_token(fleet: Fleet, per_million: MicroUsd, most: MicroUsd) -> Rejection:
+    name, replicas = fleet.option.shape.name, fleet.replicas
+    return Rejection(
+        name,
+        RejectionReason.OVER_COST_PER_TOKEN,
+        f"{replicas} x {name} {fleet.capacity_type} = ${format_usd(fleet.usd_per_hour)}/h, "
+        f"${format_usd_needed(per_million)}/M tokens > ${format_usd_allowed(most)}/M",
+        per_million / 1e6,
+        most / 1e6,
+        "USD/M",
+        usd_per_hour=fleet.usd_per_hour,
+        replicas=replicas,
+    )
 
 
 def most_usd_per_hour(asked: Request) -> MicroUsd:

@@ -5,8 +5,8 @@ None of it depends on a demand, so it is worked out once and kept: every deploym
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from deepseek_planner.demand import AccuracyClass
 from deepseek_planner.engine import most_sequences, step_tokens
@@ -14,7 +14,7 @@ from deepseek_planner.hardware import Accelerator, InterNode, IntraNode
 from deepseek_planner.memory import Fit, fit
 from deepseek_planner.models import ModelSpec, Precision
 from deepseek_planner.plan import Rejection, Shape
-from deepseek_planner.precision import PrecisionChoice, PrecisionRefusal, choices
+from deepseek_planner.precision import PrecisionChoice, PrecisionRefusal, choices, loss_rank
 from deepseek_planner.prediction.compiled import Compiled, Setting, compiled
 from deepseek_planner.shapes import ShapeRefusal, shapes
 
@@ -24,8 +24,7 @@ MOST_KEPT = 4096
 """Answers that are kept of each kind; beyond it all are forgotten and made anew."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wiring:
+class Wiring(NamedTuple):
     """What of a pool bears on shapes: two pools of equal wiring have the same options."""
 
     accelerator: str
@@ -34,8 +33,7 @@ class Wiring:
     inter_node: InterNode
 
 
-@dataclass(frozen=True, slots=True)
-class Permission:
+class Permission(NamedTuple):
     """What a deployment lets serve."""
 
     accuracy_class: AccuracyClass
@@ -54,6 +52,8 @@ class Laid:
     intra_node: IntraNode
     inter_node: InterNode
     memory: Fit
+    loss_rank: int
+    """Order of the precision among the model's by what it may cost."""
     _compiled: dict[str, Compiled] = field(default_factory=dict)
 
     def compiled(self, kv_cache_dtype: str) -> Compiled:
@@ -78,6 +78,8 @@ class Legal:
     """Rejections and the shapes they are about; None where it is about a whole precision."""
     too_large: dict[tuple[Shape, int], Rejection] = field(default_factory=dict)
     """What does not fit, by shape and longest request: filled by those who ask."""
+    over_nodes: dict[Precision, tuple[tuple[Shape, Fit], ...]] = field(default_factory=dict)
+    """Shapes over several nodes, by precision: filled by :func:`over_nodes`."""
 
 
 _LEGAL: dict[tuple[object, ...], tuple[ModelSpec, Legal]] = {}
@@ -124,13 +126,18 @@ def _legal(
     return Legal(accelerator, wiring, permitted, tuple(found), tuple(refused))
 
 
-def over_nodes(model: ModelSpec, permitted: Legal, precision: Precision) -> Iterator[tuple[Shape, Fit]]:
+def over_nodes(model: ModelSpec, permitted: Legal, precision: Precision) -> tuple[tuple[Shape, Fit], ...]:
     """Shapes over several of these nodes that are legal where LeaderWorkerSet is served, smallest first."""
-    choice = next(item for item in permitted.choices if item.precision is precision)
-    candidates, _ = _shapes(model, choice, permitted.wiring, multi_node=True)
-    for shape in candidates:
-        if shape.nodes_per_replica > 1:
-            yield shape, memory_of(model, shape, permitted.accelerator)
+    known = permitted.over_nodes.get(precision)
+    if known is None:
+        choice = next(item for item in permitted.choices if item.precision is precision)
+        candidates, _ = _shapes(model, choice, permitted.wiring, multi_node=True)
+        known = permitted.over_nodes[precision] = tuple(
+            (shape, memory_of(model, shape, permitted.accelerator))
+            for shape in candidates
+            if shape.nodes_per_replica > 1
+        )
+    return known
 
 
 def _shapes(
@@ -168,7 +175,14 @@ def _laid(model: ModelSpec, accelerator: Accelerator, choice: PrecisionChoice, s
         if len(_LAID) >= 4 * MOST_KEPT:
             _LAID.clear()
         known = _LAID[key] = Laid(
-            model, accelerator, choice, shape, wiring.intra_node, between, memory_of(model, shape, accelerator)
+            model,
+            accelerator,
+            choice,
+            shape,
+            wiring.intra_node,
+            between,
+            memory_of(model, shape, accelerator),
+            loss_rank(model, shape.precision),
         )
     return known
 

@@ -124,7 +124,7 @@ def with_offers(market: Market, asked: Question, offers: tuple[Offer, ...]) -> Q
 def counted(market: Market, asked: Question, least: Least) -> Question:
     """The same question, answered by the fleet that has least of that; what runs is no reason for more."""
     offers = tuple(
-        replace(offer, expected_usd_per_hour=MicroUsd(1) if least is Least.REPLICAS else offer.usd_per_hour)
+        offer._replace(expected_usd_per_hour=MicroUsd(1) if least is Least.REPLICAS else offer.usd_per_hour)
         for offer in asked.ask.offers
     )
     return with_offers(market, replace(asked, ask=replace(asked.ask, spare_per_s=0.0)), offers)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from deepseek_planner.asked import Request, loss_rank
+from deepseek_planner.asked import Request
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.demand import RequestClass
 from deepseek_planner.engine import EngineQuestion, cache_ratio, parameters
@@ -137,9 +137,10 @@ class Survey:
         """Of each legal shape: nodes of other sizes offer the same ones again."""
         self.pending: dict[Laid, _Weighing] = {}
         self.refused: dict[Laid, Rejection] = {}
+        permissions = [(each, _permission(each)) for each in (asked, *asked.variants)]
         for place, (wiring, gate) in enumerate(places):
-            for each in (asked, *asked.variants):
-                permitted = _legal(each, wiring, catalog, multi_node=multi_node)
+            for each, permission in permissions:
+                permitted = _legal(each, permission, wiring, catalog, multi_node=multi_node)
                 self.legal.append((place, permitted))
                 for laid in permitted.shapes:
                     known = self.places.get(laid)
@@ -176,13 +177,16 @@ def weigh(surveys: Sequence[Survey]) -> list[dict[Laid, Option | Rejection]]:
     return weighed
 
 
-def _legal(asked: Request, wiring: Wiring, catalog: Catalog, *, multi_node: bool) -> Legal:
+def _permission(asked: Request) -> Permission:
     deployment, is_own = asked.deployment, not asked.variant
-    permission = Permission(
+    return Permission(
         deployment.objectives.accuracy_class,
         own_weights=deployment.own_weights and is_own,
         own_precision=deployment.own_precision if is_own else None,
     )
+
+
+def _legal(asked: Request, permission: Permission, wiring: Wiring, catalog: Catalog, *, multi_node: bool) -> Legal:
     accelerator = catalog.accelerator(wiring.accelerator)
     prefix = f"{asked.variant}/" if asked.variant else ""
     return legal(asked.model, accelerator, wiring, permission, multi_node=multi_node, prefix=prefix)
@@ -198,20 +202,18 @@ class _Weighing(NamedTuple):
 
 
 def _weighing(asked: Request, permitted: Legal, laid: Laid, gate: Gate) -> _Weighing | Rejection:
-    model, shape, memory = asked.model, laid.shape, laid.memory
-    if asked.longest_tokens > model.max_context_tokens:
+    model, shape, memory, longest = asked.model, laid.shape, laid.memory, asked.wanted.longest_tokens
+    if longest > model.max_context_tokens:
         return context_too_long(asked, shape)
-    if memory.cache < max(memory.sequence_bytes(asked.longest_tokens), CACHE_UNIT_BYTES):
-        key = shape, asked.longest_tokens
+    if memory.cache < max(memory.sequence_bytes(longest), CACHE_UNIT_BYTES):
+        key = shape, longest
         known = permitted.too_large.get(key)
         if known is None:
             known = permitted.too_large[key] = does_not_fit(asked, permitted, shape, memory)
         return known
     if (refusal := gate(asked, shape)) is not None:
         return refusal
-    question = EngineQuestion(
-        model, shape, laid.accelerator, laid.choice, asked.declared, asked.longest_tokens, asked.deployment
-    )
+    question = EngineQuestion(model, shape, laid.accelerator, laid.choice, asked.wanted)
     engine = parameters(question, memory)
     compiled = laid.compiled(engine.kv_cache_dtype)
     replica = Replica(
@@ -269,7 +271,7 @@ def _option(one: _Weighing, sized: Sized, capacity: Service, loads: tuple[float,
         replica=one.replica,
         sized=sized,
         capacity=capacity,
-        loss_rank=asked.loss_rank + loss_rank(asked.model, shape.precision),
+        loss_rank=asked.loss_rank + one.laid.loss_rank,
         question=one.question,
         memory=one.laid.memory,
         loads=loads,

@@ -18,6 +18,11 @@ ECONOMY = BALANCED | {Precision.INT4, Precision.FP4}
 
 FP16_OVERFLOW = "trained in bf16: fp16 can overflow, check the answers"
 
+LOSSY = (Precision.BF16, Precision.FP16, Precision.FP8, Precision.INT8, Precision.FP4, Precision.INT4)
+"""Formats by how much they usually lose, least first."""
+SIXTEEN_BITS = (Precision.BF16, Precision.FP16)
+"""Formats that quantize nothing: what they lose needs no measurement."""
+
 
 class PrecisionChoice(NamedTuple):
     """A legal precision: how weights are stored and in which format the arithmetic runs."""
@@ -166,3 +171,15 @@ def _kernels(accelerator: Accelerator, precision: Precision) -> PrecisionChoice 
         return PrecisionChoice(precision, wide, data_type, note)
     message = f"{kernels.what}; this is sm{capability[0]}{capability[1]}"
     return PrecisionRefusal(precision, RejectionReason.PRECISION_ILLEGAL, message)
+
+
+def loss_rank(model: ModelSpec, precision: Precision) -> int:
+    """Order of a model's formats by what they may lose: the native one, then those with a known loss, then the rest.
+
+    What nobody measured may lose anything: it comes after all that somebody did, however little it usually loses.
+    """
+    if precision is model.native_precision:
+        return 0
+    usual = 1 + LOSSY.index(precision)
+    is_known = precision in SIXTEEN_BITS or model.quality_in(precision).is_measured
+    return usual if is_known else usual + len(LOSSY)

@@ -21,9 +21,9 @@ def context_too_long(asked: Request, shape: Shape) -> Rejection:
     return Rejection(
         asked.named(shape),
         RejectionReason.CONTEXT_TOO_LONG,
-        f"longest request {asked.longest_tokens} tokens > {asked.model.max_context_tokens} the model takes; "
+        f"longest request {asked.wanted.longest_tokens} tokens > {asked.model.max_context_tokens} the model takes; "
         "lower inputTokens.max or outputTokens.max",
-        asked.longest_tokens,
+        asked.wanted.longest_tokens,
         asked.model.max_context_tokens,
         "tokens",
     )
@@ -31,7 +31,7 @@ def context_too_long(asked: Request, shape: Shape) -> Rejection:
 
 def does_not_fit(asked: Request, permitted: Legal, shape: Shape, memory: Fit) -> Rejection:
     """Weights, or the longest request's cache beside them, are more than one accelerator holds."""
-    longest = memory.sequence_bytes(asked.longest_tokens)
+    longest = memory.sequence_bytes(asked.wanted.longest_tokens)
     room = memory.usable - memory.workspace
     remedies = list(_remedies(asked, permitted, shape, memory))
     remedy = f"; {' or '.join(remedies)} would fit" if remedies else "; no sharding that is looked at holds it"
@@ -52,7 +52,7 @@ def does_not_fit(asked: Request, permitted: Legal, shape: Shape, memory: Fit) ->
 def _remedies(asked: Request, permitted: Legal, shape: Shape, memory: Fit) -> Iterator[str]:
     """More accelerators, or a smaller format: each of them is looked at, here or where LeaderWorkerSet is served."""
     accelerator, model = permitted.accelerator, asked.model
-    least = max(memory.sequence_bytes(asked.longest_tokens), CACHE_UNIT_BYTES)
+    least = max(memory.sequence_bytes(asked.wanted.longest_tokens), CACHE_UNIT_BYTES)
     larger = _fewest(asked, ((laid.shape, laid.memory) for laid in permitted.shapes), shape.precision)
     if larger is not None:
         is_larger = larger.accelerators > shape.accelerators
@@ -73,7 +73,7 @@ def _fewest(asked: Request, candidates: Iterable[tuple[Shape, Fit]], precision: 
         shape
         for shape, memory in candidates
         if shape.precision is precision
-        and memory.cache >= max(memory.sequence_bytes(asked.longest_tokens), CACHE_UNIT_BYTES)
+        and memory.cache >= max(memory.sequence_bytes(asked.wanted.longest_tokens), CACHE_UNIT_BYTES)
     ]
     return min(holding, key=lambda shape: (shape.accelerators, shape.nodes_per_replica), default=None)
 

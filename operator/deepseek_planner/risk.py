@@ -152,6 +152,11 @@ def _events(odds_by_offer: Mapping[int, Odds]) -> Iterator[tuple[float, frozense
             yield 1 - (1 - level) * (1 - min(lost)[0]), frozenset(index for _, index in lost)
 
 
+def lost_minutes(request_s: float) -> int:
+    """Begun minutes of a replica's work that an interruption loses, of requests that take so long."""
+    return math.ceil(request_s / 2 / MINUTE_S)
+
+
 def expected_usd_per_hour(
     nominal: MicroUsd,
     offering: Offering,
@@ -171,7 +176,7 @@ def expected_usd_per_hour(
     """
     if not offering.interruptions_per_node_day and offering.capacity_type is not CapacityType.RESERVED:
         return nominal
-    lost_s = offering.startup_s + engine_start_s + MINUTE_S * math.ceil(request_s / 2 / MINUTE_S)
+    lost_s = offering.startup_s + engine_start_s + MINUTE_S * lost_minutes(request_s)
     share = offering.interruptions_per_node_day * nodes_per_replica * lost_s / SECONDS_PER_DAY
     exact = nominal * (1 + share)
     if offering.capacity_type is CapacityType.RESERVED:

@@ -159,6 +159,9 @@ class Drafting:
         return sum(self.acceptance**place for place in range(self.tokens + 1))
 
 
+NO_DRAFTS = 0.0, 1.0, 0.0
+
+
 class Replica(NamedTuple):
     """One replica to size: a compiled shape, its engine's settings, the lengths it gets, and what it must keep."""
 
@@ -177,7 +180,7 @@ class Replica(NamedTuple):
     def draft_facts(self) -> tuple[float, float, float]:
         """Tokens drafted and accepted per step, and what drafting adds to it: one layer of all per token."""
         if self.drafting is None:
-            return 0.0, 1.0, 0.0
+            return NO_DRAFTS
         layers = self.compiled.steps.layers * self.compiled.setting.shape.pipeline_parallel
         return float(self.drafting.tokens), self.drafting.accepted, self.drafting.tokens / layers
 
@@ -190,23 +193,26 @@ class Replica(NamedTuple):
 
 def engines(replicas: Sequence[Replica]) -> Engines:
     """The replicas' closed forms, side by side."""
-    shapes = [one.compiled.setting.shape for one in replicas]
-    schedulers = [
-        (one.engine.max_num_batched_tokens, shape.pipeline_parallel, shape.data_parallel, *one.draft_facts)
-        for one, shape in zip(replicas, shapes, strict=True)
-    ]
+    models = [one.compiled for one in replicas]
+    ranks = np.array([one.scheduler_ranks for one in models], dtype=float).T.copy()
+    budgets = np.array([float(one.engine.max_num_batched_tokens) for one in replicas])
+    drafts = np.array([one.draft_facts for one in replicas]).T.copy()
     # Few loads for many replicas: all shapes of a deployment get the same.
-    loads: dict[tuple[int, int], tuple[float, ...]] = {}
+    loads: dict[tuple[int, int], int] = {}
+    rows: list[tuple[float, ...]] = []
+    places: list[int] = []
     for one in replicas:
         key = id(one.demand), id(one.limits)
-        if key not in loads:
-            loads[key] = _load(one.demand, one.limits)
-    places = {key: place for place, key in enumerate(loads)}
-    fields = np.array(list(loads.values()))[[places[id(one.demand), id(one.limits)] for one in replicas]].T.copy()
+        place = loads.get(key)
+        if place is None:
+            place = loads[key] = len(rows)
+            rows.append(_load(one.demand, one.limits))
+        places.append(place)
+    fields = np.array(rows)[places].T.copy()
     return Engines(
-        stacked([one.compiled for one in replicas]),
-        beside(np.concatenate([one.compiled.factor_row for one in replicas])),
-        Schedulers(*np.array(schedulers, dtype=float).T.copy()),
+        stacked(models),
+        beside(np.concatenate([one.factor_row for one in models])),
+        Schedulers(budgets, *ranks, *drafts),
         Arrivals(*fields[2:9])._replace(longer=fields[9]),
         Percentiles(*fields[:2]),
     )

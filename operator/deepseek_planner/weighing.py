@@ -18,6 +18,7 @@ from deepseek_planner.fleets import (
     Quote,
     expected_usd_per_hour,
     fleets,
+    in_order,
     over_budget,
     quotes,
 )
@@ -43,6 +44,16 @@ class World:
     """Why shapes must not run on pools, whatever is asked of them: the same for deployments of one model. What is
     legal is kept beside it: the key holds its identity.
     """
+    wirings: dict[int, Wiring] = field(default_factory=dict)
+    """Of offerings by their identity: they live as long as this."""
+
+    def wiring(self, offering: Offering) -> Wiring:
+        """What of the offering bears on shapes."""
+        known = self.wirings.get(id(offering))
+        if known is None:
+            between = offering.intra_node, offering.inter_node
+            known = self.wirings[id(offering)] = Wiring(offering.accelerator, offering.gpus_per_node, *between)
+        return known
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,8 +142,7 @@ class _Look:
         self._classes = classes(deployment.demand, measured) if by_length else ()
         self._offerings: dict[Wiring, list[Offering]] = {}
         for offering in usable:
-            wiring = Wiring(offering.accelerator, offering.gpus_per_node, offering.intra_node, offering.inter_node)
-            self._offerings.setdefault(wiring, []).append(offering)
+            self._offerings.setdefault(world.wiring(offering), []).append(offering)
         self.survey = Survey(
             self._asked,
             [
@@ -170,7 +180,7 @@ class _Look:
             choices=tuple(ledger.choices),
             beaten=tuple(ledger.beaten),
             classes=self._classes,
-            fleets=tuple(sorted(ledger.fleets, key=lambda fleet: fleet.order)),
+            fleets=tuple(in_order(ledger.fleets)),
             rejections=tuple(distinct(ledger.rejections)),
             weighed=tuple(ledger.weighed),
         )
@@ -257,7 +267,7 @@ class _Ledger:
     def _quotes(self, place: Place) -> tuple[Quote, ...]:
         return quotes(self._world.market, self._buyer, place.option, place.startable)
 
-    def _bought(self, place: Place, offers: Sequence[Quote]) -> tuple[list[Fleet], list[Rejection]]:
+    def _bought(self, place: Place, offers: tuple[Quote, ...]) -> tuple[list[Fleet], list[Rejection]]:
         """Fleets of the option alone, and why there are no others."""
         outcomes = fleets(self._world.market, self._buyer, place.option, offers)
         works = [item for item in outcomes if isinstance(item, Fleet)]

@@ -384,10 +384,9 @@ def asks(
         first: dict[int, Offer] = {}
         for offer in found:
             first.setdefault(offer.option, offer)
-        from dataclasses import replace
 
         found = tuple(
-            replace(offer, capacity_per_s=first[offer.option].capacity_per_s, loads=first[offer.option].loads)
+            offer._replace(capacity_per_s=first[offer.option].capacity_per_s, loads=first[offer.option].loads)
             for offer in found
         )
     rates = tuple(float(draw(st.integers(0, 4))) for _ in range(classes))

@@ -51,7 +51,7 @@ class Setting(NamedTuple):
 class Compiled:
     """One shape's step model with its corrections."""
 
-    __slots__ = ("confidence", "factor_row", "factors", "rows", "setting", "steps")
+    __slots__ = ("confidence", "factor_row", "factors", "rows", "scheduler_ranks", "setting", "steps")
 
     def __init__(self, model: ModelSpec, setting: Setting, corrections: Corrections) -> None:
         architecture, name = _architecture(model)
@@ -65,6 +65,7 @@ class Compiled:
         self.rows = Rows(self.steps)
         self.factors: Factors = factors(run, corrections, base, self.steps.layers)
         self.factor_row = np.array([self.factors.flat])
+        self.scheduler_ranks = shape.pipeline_parallel, shape.data_parallel
         is_spread = shape.pipeline_parallel > 1 or shape.data_parallel > 1 or shape.nodes_per_replica > 1
         self.confidence: Confidence = confidence(run, corrections, base, is_spread=is_spread)
 

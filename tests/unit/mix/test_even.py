@@ -24,15 +24,15 @@ def test_the_cheapest_that_does_of_each_pool_is_enough() -> None:
     weak, strong = offer("p", 1, 1.0), offer("p", 3, 2.0, option=1)
 
     assert looked_at(ask("a", 2.0, weak, strong), room("p", 8)) == {1: {1}, 2: {0}}
-    assert looked_at(ask("a", 2.0, weak, replace(strong, pool="q")), room("p", 8), room("q", 8)) == {1: {1}, 2: {0, 1}}
+    assert looked_at(ask("a", 2.0, weak, strong._replace(pool="q")), room("p", 8), room("q", 8)) == {1: {1}, 2: {0, 1}}
 
 
 def test_what_takes_less_of_the_pool_is_looked_at_beside_what_costs_less() -> None:
     small, large = offer("p", 3, 1.0), offer("p", 2, 1.0, option=1, accelerators=2)
 
     assert looked_at(ask("a", 2.0, small, large), room("p", 8)) == {2: {0, 1}}
-    assert looked_at(ask("a", 2.0, replace(small, pool="q"), large), room("q", 8), room("p", 8)) == {2: {0, 1}}
-    dear = replace(large, usd_per_hour=small.usd_per_hour, expected_usd_per_hour=small.expected_usd_per_hour)
+    assert looked_at(ask("a", 2.0, small._replace(pool="q"), large), room("q", 8), room("p", 8)) == {2: {0, 1}}
+    dear = large._replace(usd_per_hour=small.usd_per_hour, expected_usd_per_hour=small.expected_usd_per_hour)
     assert looked_at(ask("a", 2.0, small, dear), room("p", 8)) == {2: {0}}
 
 
@@ -52,7 +52,7 @@ def test_what_runs_is_looked_at_whatever_is_cheaper() -> None:
 def test_what_is_stronger_is_kept_only_where_something_must_be_left() -> None:
     """With at least two replicas both serve; without one of them only the strong one does, if that is asked."""
     weak = offer("spot", 1, 1.0, capacity_type=SPOT)
-    strong = replace(weak, option=1, capacity_per_s=2.0, usd_per_hour=offer("spot", 2, 1.0).usd_per_hour)
+    strong = weak._replace(option=1, capacity_per_s=2.0, usd_per_hour=offer("spot", 2, 1.0).usd_per_hour)
     asked = ask("a", 2.0, weak, strong, min_replicas=2)
 
     assert looked_at(asked, room("spot", 8)) == {2: {0}}

@@ -67,7 +67,7 @@ def test_even_traffic_fills_no_replica_beyond_what_it_can() -> None:
     weak, strong = offer("weak", 2, 1.0), offer("strong", 3, 4.0, option=1)
 
     assert one(ask("a", 4.0, weak, strong), room("weak", 8), room("strong", 8)) == {1: 1}
-    crowded = replace(strong, usd_per_hour=MicroUsd(100 * DOLLAR), expected_usd_per_hour=MicroUsd(100 * DOLLAR))
+    crowded = strong._replace(usd_per_hour=MicroUsd(100 * DOLLAR), expected_usd_per_hour=MicroUsd(100 * DOLLAR))
     assert one(ask("a", 4.0, weak, crowded), room("weak", 8), room("strong", 8)) == {0: 4}
 
 
@@ -96,7 +96,7 @@ def test_spot_keeps_its_share_of_the_replicas() -> None:
 
 def test_a_fleet_that_must_bear_losses_is_spread_or_larger() -> None:
     first = offer("s1", 1, 1.0, capacity_type=SPOT)
-    second, firm = replace(first, pool="s2", option=1), offer("firm", 10, 1.0, option=2)
+    second, firm = first._replace(pool="s2", option=1), offer("firm", 10, 1.0, option=2)
     asked = ask("a", 2.0, first, second, firm)
     asked = replace(asked, holds=mixes.Survives(asked.offers, 2))
 
@@ -280,8 +280,7 @@ def test_a_crowd_in_need_is_served_as_far_as_it_goes() -> None:
 def shapes(of: Offer, count: int) -> list[Offer]:
     """Ways to run on the same accelerators of a pool: the faster the dearer, by less than they are faster."""
     return [
-        replace(
-            of,
+        of._replace(
             option=10 * of.option + number,
             capacity_per_s=of.capacity_per_s * (1 + number / count),
             usd_per_hour=MicroUsd(of.usd_per_hour + number),
@@ -297,7 +296,7 @@ def test_a_crowd_in_need_that_must_bear_losses_is_planned_within_a_proven_percen
     asks = []
     for number, each in enumerate(problem.asks):
         kinds = {"best": SPOT, "next": ON_DEMAND, "last": SPOT}
-        offers = tuple(replace(way, capacity_type=kinds[way.pool]) for item in each.offers for way in shapes(item, 8))
+        offers = tuple(way._replace(capacity_type=kinds[way.pool]) for item in each.offers for way in shapes(item, 8))
         holds = mixes.Carries(offers, 5 * each.requests_per_s)
         asks.append(
             replace(each, offers=offers, requests_per_s=5 * each.requests_per_s, holds=holds, priority=number % 3)

@@ -17,6 +17,7 @@ from deepseek_planner.engine import (
     parameters,
     sequence_bytes,
     step_tokens,
+    wanted,
 )
 from deepseek_planner.engine_reasons import reasons
 from deepseek_planner.hardware import InterNode
@@ -48,9 +49,7 @@ def about(asked: DeploymentInput, accelerator: str, precision: str, tensor: int 
         shape=Shape(accelerator, Precision(precision), tensor, 1, data, expert, 1),
         accelerator=found,
         choice=choice,
-        declared=lengths_of(asked.demand),
-        longest_tokens=asked.demand.input_tokens.max_tokens + asked.demand.output_tokens.max_tokens,
-        deployment=asked,
+        wanted=wanted(asked, lengths_of(asked.demand)),
     )
 
 
@@ -78,8 +77,8 @@ R1_DISTILL = ("deepseek-r1-distill-qwen-7b", "l4", "int8")
 def test_neither_load_nor_measurement_changes_a_parameter() -> None:
     asked = question(*R1_DISTILL)
     busy = replace(
-        asked.deployment,
-        demand=replace(asked.deployment.demand, expected_requests_per_min=9000, peak_requests_per_min=90000),
+        asked.wanted.deployment,
+        demand=replace(asked.wanted.deployment.demand, expected_requests_per_min=9000, peak_requests_per_min=90000),
         measured=Measured(900, 900, 77, 99, 17, 3, 1, None, None, 9, 9),
     )
     again = about(busy, "l4", "int8")
@@ -102,10 +101,10 @@ def test_a_shared_prefix_is_held_once() -> None:
     memory = memory_of(asked)
     engine = parameters(asked, memory)
     # Prompts shorter than the prefix keep one token, so the mean saved is a little below 600.
-    prefix = asked.declared.input_mean - asked.declared.prefill_mean
+    prefix = asked.wanted.declared.input_mean - asked.wanted.declared.prefill_mean
     assert 500 < prefix <= 600
     bytes_ = 28 * 4 * 128 * 4
-    held = (engine.kv_cache_bytes - prefix * bytes_) / ((asked.declared.prefill_mean + 180) * bytes_)
+    held = (engine.kv_cache_bytes - prefix * bytes_) / ((asked.wanted.declared.prefill_mean + 180) * bytes_)
     assert engine.max_num_seqs == min(256, int(held))
 
 
@@ -144,10 +143,10 @@ class TestCacheFormat:
         memory = with_cache(asked, 15e9)
         engine = parameters(asked, memory)
         assert engine.kv_cache_dtype == "fp8_ds_mla"
-        assert engine.max_num_seqs > memory.cache / memory.sequence_bytes(asked.held_tokens)
+        assert engine.max_num_seqs > memory.cache / memory.sequence_bytes(asked.wanted.held_tokens)
         # 656 bytes and the indexer's 132 of 1152 and 132, by hand.
         assert cache_ratio(asked.model, "fp8_ds_mla") == pytest.approx((656 + 132) / (1152 + 132))
-        assert sequence_bytes(asked, memory, engine, 1000) == pytest.approx(61 * (656 + 132) * 1000)
+        assert sequence_bytes(asked, memory, engine.kv_cache_dtype, 1000) == pytest.approx(61 * (656 + 132) * 1000)
         assert "61 % of the bytes" in reason(asked, "kvCacheDtype", memory).reason
 
     def test_not_where_the_class_is_critical(self) -> None:
@@ -245,7 +244,7 @@ class TestDrafts:
 
     def test_off_where_the_longest_request_needs_the_room(self) -> None:
         asked = self.few()
-        small = with_cache(asked, memory_of(asked).sequence_bytes(asked.longest_tokens) + CACHE_UNIT_BYTES)
+        small = with_cache(asked, memory_of(asked).sequence_bytes(asked.wanted.longest_tokens) + CACHE_UNIT_BYTES)
         assert parameters(asked, small).speculative_tokens == 0
         assert "longest request needs" in reason(asked, "speculativeTokens", small).reason
 

@@ -6,13 +6,14 @@ from dataclasses import replace
 import pytest
 
 from deepseek_planner import legal
-from deepseek_planner.asked import loss_rank, request
+from deepseek_planner.asked import request
 from deepseek_planner.demand import classes
 from deepseek_planner.hardware import InterNode, IntraNode
 from deepseek_planner.legal import Wiring
 from deepseek_planner.models import Precision
 from deepseek_planner.options import Option
 from deepseek_planner.plan import DeploymentInput, Rejection, RejectionReason
+from deepseek_planner.precision import loss_rank
 from support.planning import CATALOG, demand, deployment, lengths, objectives, weighed
 
 QWEN_7B, QWEN_32B = "deepseek-r1-distill-qwen-7b", "deepseek-r1-distill-qwen-32b"
@@ -41,7 +42,7 @@ def test_places_weighed_together_are_as_each_alone() -> None:
 
 def test_nodes_of_another_size_offer_the_same_shapes() -> None:
     asked = deployment(QWEN_7B, objectives=objectives(ttft_s=3.0))
-    (whole, _), (half, _) = found(asked, H100, replace(H100, gpus_per_node=4))
+    (whole, _), (half, _) = found(asked, H100, H100._replace(gpus_per_node=4))
     small = {one.shape: one for one in half}
 
     assert small
