@@ -16,7 +16,6 @@ from deepseek_operator.settings import Settings
 from deepseek_operator.world import Kind, Object, World
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.errors import InputError, Problem
-from deepseek_planner.move import MoveReason
 from deepseek_planner.plan import DeploymentInput, DeploymentKey, Setback, Snapshot
 
 
@@ -81,7 +80,7 @@ def _with_history(item: DeploymentInput, resource: Object) -> DeploymentInput:
         planned_generation=status.get("fleetGeneration"),
         last_move_at=_time(last["at"]) if last.get("at") else None,
         last_move_groups={group["name"]: int(group["replicas"]) for group in last.get("groups") or ()},
-        last_move_grew=last.get("reason") == MoveReason.DEMAND_HIGH,
+        grew_at=_time(last["grewAt"]) if last.get("grewAt") else None,
         setbacks=tuple(
             Setback(found["group"], found["shape"], found["pool"], _time(found["at"]), found.get("message", ""))
             for found in status.get("setbacks") or ()

@@ -17,7 +17,7 @@ from deepseek_operator.conditions import conditions
 from deepseek_operator.render.network import endpoint
 from deepseek_operator.view import View, cut, summary, timestamp
 from deepseek_planner.explain import plan_document
-from deepseek_planner.moves import Hold, Move
+from deepseek_planner.moves import Hold, Move, MoveReason
 from deepseek_planner.plan import EngineGroup
 from deepseek_planner.rollout import StepKind
 from deepseek_planner.units import MicroUsd, format_usd
@@ -103,8 +103,10 @@ def _last_move(view: View, *, now: datetime) -> Mapping[str, Any] | None:
     if before and was_moving and before.get("groups", groups) == groups:
         return before
     saved = move.saves_usd_per_hour
+    grew = timestamp(now) if move.reason is MoveReason.DEMAND_HIGH else (before or {}).get("grewAt")
     return {
         "at": timestamp(now),
+        **({"grewAt": grew} if grew else {}),
         "from": summary((), view.groups) or "nothing",
         "to": target,
         "reason": str(move.reason),

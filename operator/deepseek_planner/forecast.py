@@ -196,9 +196,9 @@ def wobble(deployment: DeploymentInput, now: datetime, policy: Policy) -> float:
 
     Growth is remembered for as long as savings may take to pay.
     """
-    last = deployment.last_move_at
-    is_lately = last is not None and (now - last).total_seconds() < policy.break_even_s
-    return WOBBLE_AFTER_GROWTH if deployment.last_move_grew and is_lately else WOBBLE
+    grew = deployment.grew_at
+    is_lately = grew is not None and (now - grew).total_seconds() < policy.break_even_s
+    return WOBBLE_AFTER_GROWTH if is_lately else WOBBLE
 
 
 def with_headroom(requests_per_min: float, *, peak: float, percent: int, roots: float = WOBBLE) -> float:

@@ -264,17 +264,17 @@ def _for_some(
 def _option(one: _Weighing, sized: Sized, capacity: Service, loads: tuple[float, ...]) -> Option:
     shape, asked = one.laid.shape, one.asked
     return Option(
-        shape=shape,
-        model=asked.variant,
-        choice=one.laid.choice,
-        engine=one.replica.engine,
-        replica=one.replica,
-        sized=sized,
-        capacity=capacity,
-        loss_rank=asked.loss_rank + one.laid.loss_rank,
-        question=one.question,
-        memory=one.laid.memory,
-        loads=loads,
+        shape,
+        asked.variant,
+        one.laid.choice,
+        one.replica.engine,
+        one.replica,
+        sized,
+        capacity,
+        asked.loss_rank + one.laid.loss_rank,
+        one.question,
+        one.laid.memory,
+        loads,
     )
 
 

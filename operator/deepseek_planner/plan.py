@@ -373,8 +373,8 @@ class DeploymentInput:
     """Other catalogue models that may serve instead."""
     last_move_groups: Mapping[str, int] = field(default_factory=dict)
     """Names and replicas of the groups that the last move was for; empty: not known."""
-    last_move_grew: bool = False
-    """Whether the last move was made because the load asked for more."""
+    grew_at: datetime | None = None
+    """When a move was last made because the load asked for more, whatever moved since; None: never."""
     setbacks: tuple[Setback, ...] = ()
     """What was given up lately, as remembered: :mod:`setbacks` adds what is seen now."""
 

@@ -46,7 +46,7 @@ from deepseek_planner.plan import (
 from deepseek_planner.service import lengths
 from deepseek_planner.supply import Supply
 from deepseek_planner.units import MicroUsd, format_usd_needed
-from deepseek_planner.weighing import Outcome, World, distinct, find, find_all
+from deepseek_planner.weighing import Outcome, Telling, World, distinct, find, find_all
 from deepseek_planner.what_if import Case, Cost, Least
 
 MOST_TURNS = 3
@@ -59,7 +59,8 @@ def plan(snapshot: Snapshot, catalog: Catalog, policy: Policy, *, explains: bool
     With ``explains`` each holds its candidates: all that was weighed, in dollars.
     """
     offerings = tuple(sorted(snapshot.offerings, key=lambda offering: offering.pool))
-    cluster = Cluster(World(catalog, offerings, Market(snapshot, policy, Supply(offerings)), explains))
+    telling = Telling.EVERYTHING if explains else Telling.REFUSALS
+    cluster = Cluster(World(catalog, offerings, Market(snapshot, policy, Supply(offerings)), telling))
     # What no plan will change keeps what it holds, whatever its priority: a resource that cannot be read, a paused one.
     known = {deployment.key for deployment in snapshot.deployments}
     cluster.keep(group for group in snapshot.fleet.groups if group.key not in known)
@@ -80,7 +81,8 @@ def weigh_alone(
     """All that was weighed for one deployment as if nothing else ran, and what was refused; nothing is decided."""
     offerings = tuple(sorted(snapshot.offerings, key=lambda offering: offering.pool))
     empty = replace(snapshot, deployments=(deployment,), fleet=FleetThatRuns())
-    outcome = find(World(catalog, offerings, Market(empty, policy, Supply(offerings)), explains=True), deployment)
+    market = Market(empty, policy, Supply(offerings))
+    outcome = find(World(catalog, offerings, market, Telling.EVERYTHING), deployment)
     return candidates(outcome.weighed, _load(outcome)), outcome.rejections
 
 
@@ -214,7 +216,7 @@ class Cluster:
         if allotment.parts:
             planned = self._with_fleet(planned, outcome, fleet, left)
             planned = replace(planned, gap_percent=round(100 * solution.gap, 4))
-        if self._world.explains:
+        if self._world.telling is Telling.EVERYTHING:
             planned = replace(planned, candidates=candidates(outcome.weighed, _load(outcome), planned))
         return replace(planned, digest=digest(planned))
 
@@ -283,17 +285,17 @@ class _WhatIf:
         snapshot = replace(market.snapshot, multi_node=case.multi_node)
         policy = replace(market.policy, max_usd_per_hour=None)
         if case.offerings is world.offerings:
-            found = replace(world, market=replace(market, snapshot=snapshot, policy=policy), explains=False)
+            found = replace(world, market=replace(market, snapshot=snapshot, policy=policy), telling=Telling.NOTHING)
         else:
             supply, pools = Supply(case.offerings), {offering.pool: offering for offering in case.offerings}
             for pool, shape, replicas in self._held:
                 _hold(supply, pools[pool], shape, replicas)
-            found = World(world.catalog, case.offerings, Market(snapshot, policy, supply), explains=False)
+            found = World(world.catalog, case.offerings, Market(snapshot, policy, supply), Telling.NOTHING)
         self._worlds.append((case, found))
         return found
 
     def _outcome(self, world: World, deployment: DeploymentInput) -> Outcome:
-        """What there is to buy. Its rejections and fleets may be those of a case with other limits."""
+        """What there is to buy, and nothing else of it."""
         weighed = _without_what_is_bought(deployment)
         for known, where, found in self._outcomes:
             if where is world and known == weighed:

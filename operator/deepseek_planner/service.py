@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -121,6 +121,12 @@ class Limits:
 
     time_to_first_token: LatencyTarget | None
     time_per_output_token: LatencyTarget | None
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """Of both; without end where there is no target."""
+        first, token = self.time_to_first_token, self.time_per_output_token
+        return (math.inf if first is None else first.limit_s), (math.inf if token is None else token.limit_s)
 
     @property
     def first_percentile(self) -> int:
@@ -235,7 +241,7 @@ def _load(demand: Lengths, limits: Limits) -> tuple[float, ...]:
     )
 
 
-def highest_running(max_running: float) -> float:
-    """Mean concurrency whose busy moments still fit."""
+def highest_running(max_running: Any) -> Any:
+    """Mean concurrency whose busy moments still fit; of numbers or of arrays."""
     z = NORMAL_QUANTILE[95]
-    return max(1e-3, (math.sqrt(z * z / 4 + max_running) - z / 2) ** 2)
+    return np.maximum(1e-3, (np.sqrt(z * z / 4 + max_running) - z / 2) ** 2)

@@ -6,7 +6,6 @@ targets, nearer with each pass.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -153,11 +152,11 @@ class _Sizing:
 
     def __init__(self, replicas: Sequence[Replica]) -> None:
         self._engines = engines(replicas)
-        self._highest = np.array([highest_running(one.max_running) for one in replicas])
+        self._highest = highest_running(np.array([one.max_running for one in replicas]))
         margins = np.array([1.0 + one.margin for one in replicas])
-        targets = [(one.limits.time_to_first_token, one.limits.time_per_output_token) for one in replicas]
-        seconds = [[math.inf if target is None else target.limit_s for target in pair] for pair in targets]
-        self._first_s, self._token_s = np.array(seconds).T / margins
+        # Few targets for many replicas: all shapes of a deployment have the same.
+        seconds = {id(one.limits): one.limits.seconds for one in replicas}
+        self._first_s, self._token_s = np.array([seconds[id(one.limits)] for one in replicas]).T / margins
 
     def of(self, columns: Sequence[int]) -> _Sizing:
         """Of some of the replicas."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 from deepseek_planner import cost, eligibility
 from deepseek_planner.asked import Request, request
@@ -31,6 +32,16 @@ from deepseek_planner.plan import DeploymentInput, Rejection, Routing, Shape
 from deepseek_planner.units import MicroUsd
 
 
+class Telling(IntEnum):
+    """How much is said of what is not chosen: more takes longer."""
+
+    NOTHING = 0
+    REFUSALS = 1
+    """Why shapes are refused, and the fleets that each option alone would be."""
+    EVERYTHING = 2
+    """Every alternative with its dollars, too."""
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """What all deployments of a snapshot share."""
@@ -38,8 +49,7 @@ class World:
     catalog: Catalog
     offerings: tuple[Offering, ...]
     market: Market
-    explains: bool
-    """Whether every alternative is kept, with its dollars: it takes longer."""
+    telling: Telling
     illegal: dict[tuple[object, ...], tuple[list[Legal], list[Rejection]]] = field(default_factory=dict)
     """Why shapes must not run on pools, whatever is asked of them: the same for deployments of one model. What is
     legal is kept beside it: the key holds its identity.
@@ -158,7 +168,9 @@ class _Look:
         """With what each shape sustains."""
         ledger = _Ledger(self._world, self._asked, self._rate, self._rejections)
         by_place = list(self._offerings.values())
-        ledger.refuse_illegal(self.survey.legal, by_place)
+        tells = self._world.telling > Telling.NOTHING
+        if tells:
+            ledger.refuse_illegal(self.survey.legal, by_place)
         serving: list[tuple[Option, list[Offering]]] = []
         together: dict[tuple[int, ...], list[Offering]] = {}
         for laid, item in found.items():
@@ -169,7 +181,7 @@ class _Look:
             if isinstance(item, Option):
                 serving.append((item, offerings))
             why = item.refusal if isinstance(item, Option) else item
-            if why is not None:
+            if why is not None and tells:
                 ledger.refuse(why, laid.shape, offerings)
         ledger.weigh(serving)
         return Outcome(
@@ -206,7 +218,7 @@ class _Ledger:
         """A shape that does not serve there."""
         item = self._priced(refusal, refusal.name, shape, offerings)
         self.rejections.append(item)
-        if self._world.explains and shape is not None:
+        if self._world.telling is Telling.EVERYTHING and shape is not None:
             model = self._models[item.name.rpartition("/")[0]]
             self.weighed.append(Weighed(model, shape, (), None, item))
 
@@ -215,7 +227,7 @@ class _Ledger:
         pools = tuple(tuple(map(id, each)) for each in offerings)
         key = tuple((place, id(permitted)) for place, permitted in legal), pools
         known = self._world.illegal.get(key)
-        if known is None or self._world.explains:
+        if known is None or self._world.telling is Telling.EVERYTHING:
             before = len(self.rejections)
             for place, permitted in legal:
                 for refusal, shape in permitted.refusals:
@@ -238,7 +250,7 @@ class _Ledger:
         for place in places:
             if id(place) not in beaten:
                 self._weigh(place)
-            elif self._world.explains and place.option.refusal is None:
+            elif self._world.telling is Telling.EVERYTHING and place.option.refusal is None:
                 self._explain(place, *self._bought(place, self._quotes(place)))
 
     def _beaten(self, places: Sequence[Place]) -> set[int]:
@@ -278,12 +290,12 @@ class _Ledger:
     def _weigh(self, place: Place) -> None:
         offers = self._quotes(place)
         self.choices.append((place.option, offers))
-        if place.option.refusal is not None:
-            return  # no fleet alone: its refusal says why
+        if place.option.refusal is not None or self._world.telling is Telling.NOTHING:
+            return  # no fleet alone, its refusal says why; or nobody asks
         works, refusals = self._bought(place, offers)
         self.fleets += works
         self.rejections += refusals
-        if self._world.explains:
+        if self._world.telling is Telling.EVERYTHING:
             self._explain(place, works, refusals)
 
     def _explain(self, place: Place, works: list[Fleet], refusals: list[Rejection]) -> None:

@@ -79,6 +79,7 @@ def carried(it: Turns, groups: Sequence[EngineGroup]) -> float:
     [
         (deepseek_v3, 158, 1),
         (deepseek_v3, 160, 1),
+        (deepseek_v3, 180, 3),
         (deepseek_v3, 200, 2),
         (distill, 82, 1),
         (distill, 82, 3),

@@ -241,7 +241,7 @@ class Crowd:
             last = {
                 "last_move_at": self.now,
                 "last_move_groups": groups,
-                "last_move_grew": reason is MoveReason.DEMAND_HIGH,
+                "grew_at": self.now if reason is MoveReason.DEMAND_HIGH else self.asked[item.key].grew_at,
             }
             self.asked[item.key] = replace(self.asked[item.key], **last)
 

@@ -115,5 +115,6 @@ class Turns:
         starts = sum(max(0, replicas - running.get(name, 0)) for name, replicas in groups.items())
         self.moved.append(Moved(minute, str(move.reason), move.required, starts, groups))
         self._last = groups
-        grew = move.reason is MoveReason.DEMAND_HIGH
-        self.asked = replace(self.asked, last_move_at=self.snapshot.now, last_move_groups=groups, last_move_grew=grew)
+        now = self.snapshot.now
+        grew_at = now if move.reason is MoveReason.DEMAND_HIGH else self.asked.grew_at
+        self.asked = replace(self.asked, last_move_at=now, last_move_groups=groups, grew_at=grew_at)

@@ -186,6 +186,9 @@ class LastMove(Resource):
     """The last change of what runs."""
 
     at: datetime | None = Field(default=None, description="When it began.")
+    grew_at: datetime | None = Field(
+        default=None, description="When load last asked for more, whatever moved since; absent: never."
+    )
     from_: Text | None = Field(default=None, alias="from", description="What ran before.")
     to: Text | None = Field(default=None, description="What runs since.")
     reason: Annotated[str, MaxLen(63)] | None = Field(default=None, description="Why.")

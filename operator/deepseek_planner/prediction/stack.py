@@ -117,6 +117,8 @@ def _fields(models: Sequence[Any]) -> Any:
     """Fields of one kind, of operations by model; models with fewer of these than others get some that take no time."""
     counts = np.array([len(rows) for rows in models])
     rows = np.concatenate(models)
+    if counts[0] * len(counts) == len(rows) and (counts == counts[0]).all():
+        return np.ascontiguousarray(rows.reshape(len(counts), counts[0], rows.shape[1]).T[:, :, None, :])
     operations = np.arange(len(rows)) - np.repeat(counts.cumsum() - counts, counts)
     fields = np.zeros((rows.shape[1], int(counts.max()), 1, len(models)))
     fields[:, operations, 0, np.repeat(np.arange(len(counts)), counts)] = rows.T

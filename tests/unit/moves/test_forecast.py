@@ -117,10 +117,9 @@ def test_planned_rates_lie_on_a_grid():
 
 def test_after_growth_more_room_is_left_free_for_as_long_as_savings_may_take_to_pay():
     policy = Policy(break_even_s=3600.0)
-    grown = replace(deployment(moved_s_ago=3599.0), last_move_grew=True)
-    assert wobble(grown, NOW, policy) == 3.0
+    grown = replace(deployment(moved_s_ago=60.0), grew_at=NOW - timedelta(seconds=3599))
+    assert wobble(grown, NOW, policy) == 3.0, "whatever moved since"
     assert wobble(grown, NOW + timedelta(seconds=1), policy) == 2.0
-    assert wobble(replace(grown, last_move_grew=False), NOW, policy) == 2.0
-    assert wobble(replace(grown, last_move_at=None), NOW, policy) == 2.0
+    assert wobble(replace(grown, grew_at=None), NOW, policy) == 2.0
     assert with_headroom(100.0, peak=900.0, percent=10, roots=3.0) == 130.0
     assert with_headroom(1600.0, peak=9000.0, percent=10, roots=3.0) == 1760.0, "a share of much is more"

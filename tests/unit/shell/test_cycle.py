@@ -139,16 +139,16 @@ async def test_a_restart_at_any_cycle_ends_in_the_same_objects():
         assert it.status()["lastMove"] == undisturbed.status()["lastMove"]
 
 
-@pytest.mark.parametrize(("reason", "grew"), [("DemandHigh", True), ("CheaperPlan", False)])
-async def test_a_new_process_knows_what_the_last_move_ends_with_and_whether_load_made_it(reason, grew):
+async def test_a_new_process_knows_what_the_last_move_ends_with_and_when_load_last_asked_for_more():
     it = loop()
     await it.turn(4)
     before = it.world.get(Kind.DEPLOYMENT, "team-a", "chat")
-    it.world.put(merged(before, {"status": {"lastMove": {"reason": reason}}}))
+    assert "grewAt" not in before["status"]["lastMove"], "what starts is no growth"
+    it.world.put(merged(before, {"status": {"lastMove": {"grewAt": "2026-11-22T07:59:00Z"}}}))
     seen = await observe.snapshot(it.world, catalog=CATALOG, settings=SETTINGS, now=it.now)
     (read,) = seen.snapshot.deployments
     assert read.last_move_groups == it.groups()
-    assert read.last_move_grew is grew
+    assert read.grew_at == datetime(2026, 11, 22, 7, 59, tzinfo=UTC)
 
 
 async def test_an_impossible_edit_keeps_what_serves():
@@ -477,6 +477,22 @@ async def test_less_load_means_fewer_engines_only_when_it_is_measured():
     assert list(it.groups().values()) == [1]
     assert it.status()["actual"]["usdPerMillionTokens"] == "1.00"
     assert it.status()["lastMove"]["reason"] == "DemandLow"
+    assert "grewAt" not in it.status()["lastMove"]
+
+
+async def test_growth_is_remembered_whatever_moves_after_it():
+    it = loop(workload={"requestsPerMinute": {"expected": 10, "peak": 4000}}, rebalancing={"cooldown": "0s"})
+    it.measure(10)
+    await it.turn(8)
+    it.measure(900)
+    await it.turn(8)
+    grown = it.status()["lastMove"]
+    assert (grown["reason"], grown["grewAt"]) == ("DemandHigh", grown["at"])
+    it.measure(10)
+    await it.turn(30)
+    later = it.status()["lastMove"]
+    assert (later["reason"], later["grewAt"]) == ("DemandLow", grown["at"])
+    assert later["at"] > grown["at"]
 
 
 async def test_a_deployment_on_its_way_out_is_not_touched():
