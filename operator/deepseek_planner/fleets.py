@@ -337,10 +337,10 @@ def _left(buyer: Buyer, option: Option) -> int:
 
 def _too_risky(plain: Fleet, before: float, most: int, best: float, asked: float) -> Rejection:
     """``plain`` carries the rate ``before`` percent of the time, up to ``most`` replicas ``best`` percent."""
-    name = plain.option.shape.name
+    option, name = plain.option, plain.option.shape.name
     more = f", {most} of them {best:.4g} %" if most > plain.replicas else ""
     return Rejection(
-        name,
+        option.name,
         RejectionReason.SPOT_RISK,
         f"{plain.replicas} x {name} {plain.capacity_type} = ${format_usd(plain.usd_per_hour)}/h carries the load "
         f"{before:.4g} % of the time{more}; objectives.availabilityPercent is {asked:g}: interruptions take a zone's "
@@ -348,6 +348,7 @@ def _too_risky(plain: Fleet, before: float, most: int, best: float, asked: float
         best,
         asked,
         "%",
+        accelerator=option.shape.accelerator,
         usd_per_hour=plain.usd_per_hour,
         replicas=plain.replicas,
     )
@@ -428,7 +429,7 @@ def per_million_tokens(asked: Request, hourly: MicroUsd, requests_per_min: float
 
 
 def _missing(buyer: Buyer, option: Option, ranked: tuple[Quote, ...], needed: int) -> Rejection:
-    name = option.shape.name
+    name = option.name
     room = sum(quote.room for quote in ranked)
     spot_room = sum(quote.room for quote in ranked if quote.offering.capacity_type is CapacityType.SPOT)
     if spot_room > _most_on_spot(buyer, needed):
@@ -452,6 +453,7 @@ def _missing(buyer: Buyer, option: Option, ranked: tuple[Quote, ...], needed: in
         needed,
         room,
         "replicas",
+        option.shape.accelerator,
         usd_per_hour=MicroUsd(needed * price),
         replicas=needed,
     )
@@ -460,9 +462,10 @@ def _missing(buyer: Buyer, option: Option, ranked: tuple[Quote, ...], needed: in
 def _within_budget(asked: Request, fleet: Fleet) -> Fleet | Rejection:
     objectives = asked.deployment.objectives
     if fleet.usd_per_hour > objectives.max_usd_per_hour:
-        name, replicas = fleet.option.shape.name, fleet.replicas
-        what = f"{replicas} x {name} {fleet.capacity_type}"
-        return over_budget(name, what, fleet.usd_per_hour, objectives.max_usd_per_hour, replicas=replicas)
+        shape, replicas = fleet.option.shape, fleet.replicas
+        what = f"{replicas} x {shape.name} {fleet.capacity_type}"
+        limit = objectives.max_usd_per_hour
+        return over_budget(fleet.option.name, shape, what, fleet.usd_per_hour, limit, replicas=replicas)
     most = objectives.max_usd_per_million_tokens
     if most is None:
         return fleet
@@ -472,15 +475,16 @@ def _within_budget(asked: Request, fleet: Fleet) -> Fleet | Rejection:
 
 
 def _over_cost_per_token(fleet: Fleet, per_million: MicroUsd, most: MicroUsd) -> Rejection:
-    name, replicas = fleet.option.shape.name, fleet.replicas
+    shape, replicas = fleet.option.shape, fleet.replicas
     return Rejection(
-        name,
+        fleet.option.name,
         RejectionReason.OVER_COST_PER_TOKEN,
-        f"{replicas} x {name} {fleet.capacity_type} = ${format_usd(fleet.usd_per_hour)}/h, "
+        f"{replicas} x {shape.name} {fleet.capacity_type} = ${format_usd(fleet.usd_per_hour)}/h, "
         f"${format_usd_needed(per_million)}/M tokens > ${format_usd_allowed(most)}/M",
         per_million / 1e6,
         most / 1e6,
         "USD/M",
+        shape.accelerator,
         usd_per_hour=fleet.usd_per_hour,
         replicas=replicas,
     )
@@ -500,8 +504,10 @@ def most_usd_per_hour(asked: Request) -> MicroUsd:
     return min(objectives.max_usd_per_hour, hourly)
 
 
-def over_budget(name: str, what: str, hourly: MicroUsd, limit: MicroUsd, *, replicas: int = 0) -> Rejection:
-    """The refusal of what costs more per hour than it may."""
+def over_budget(
+    name: str, shape: Shape, what: str, hourly: MicroUsd, limit: MicroUsd, *, replicas: int = 0
+) -> Rejection:
+    """The refusal of a shape, by its name or that behind a variant's, that costs more per hour than it may."""
     return Rejection(
         name,
         RejectionReason.OVER_BUDGET,
@@ -509,6 +515,7 @@ def over_budget(name: str, what: str, hourly: MicroUsd, limit: MicroUsd, *, repl
         hourly / 1e6,
         limit / 1e6,
         "USD/h",
+        shape.accelerator,
         usd_per_hour=hourly,
         replicas=replicas,
     )

@@ -385,7 +385,8 @@ def _gate(deployment: DeploymentInput, offerings: list[Offering]) -> Gate:
         if least is None or fewest * least <= limit:
             return None
         # The load may take more of them: that is worked out for what passes here.
-        return over_budget(asked.named(shape), f"at least {fewest} x {shape.name}", MicroUsd(fewest * least), limit)
+        what = f"at least {fewest} x {shape.name}"
+        return over_budget(asked.named(shape), shape, what, MicroUsd(fewest * least), limit)
 
     return affordable
 
