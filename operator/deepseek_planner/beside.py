@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from heapq import merge
 
-from deepseek_planner.fleets import Fleet, per_million_tokens, served_requests_per_min
+from deepseek_planner.budgets import per_million_tokens, served_requests_per_min
 from deepseek_planner.hardware import CapacityType
+from deepseek_planner.market import Fleet
 from deepseek_planner.mixing import Mix
 from deepseek_planner.models import Precision
 from deepseek_planner.options import Option

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from deepseek_planner.allocation import Allotment
 from deepseek_planner.demand import LengthDistribution
-from deepseek_planner.fleets import Market
 from deepseek_planner.hardware import CapacityType
+from deepseek_planner.market import Market
 from deepseek_planner.mixing import NOBODY, Lot, Mix, Question, mix, with_offers
 from deepseek_planner.plan import Routing
 from deepseek_planner.service import Lengths, lengths_of

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
-from typing import NamedTuple
 
-from deepseek_planner import cost, covered, risk
+from deepseek_planner import covered, risk
 from deepseek_planner.allocation import Offer
 from deepseek_planner.asked import Request
-from deepseek_planner.forecast import planned_requests_per_min, replicas_needed, wobble
+from deepseek_planner.budgets import limited_requests_per_min, over_budget, per_million_tokens
+from deepseek_planner.forecast import replicas_needed, wobble
 from deepseek_planner.hardware import CapacityType, Offering
+from deepseek_planner.market import Buyer, Fleet, Market, Purchase, Quote, Replicas
 from deepseek_planner.options import Option
-from deepseek_planner.plan import DeploymentInput, Policy, Rejection, RejectionReason, Shape, Snapshot
-from deepseek_planner.supply import Supply
+from deepseek_planner.plan import Rejection, RejectionReason
 from deepseek_planner.units import MicroUsd, format_usd, format_usd_allowed, format_usd_needed
 
 MORE_AT_MOST = 2
@@ -30,126 +28,6 @@ MOST_COVERED = 60
 """Deployments that are planned together up to which each shape alone is spread over pools to bear its losses. Of more,
 that takes a fifth of the time, and what is said of other shapes rests on it: plans are spread anyway.
 """
-Replicas = tuple[tuple[int, int], ...]
-"""By index of a quote."""
-Purchase = tuple[tuple[tuple[Offering, int], ...], MicroUsd, MicroUsd]
-"""Replicas by offering, dollars per hour and expected ones."""
-
-
-@dataclass(frozen=True, slots=True)
-class Market:
-    """What deployments share: pools that empty as one after the other takes its part, and what runs already."""
-
-    snapshot: Snapshot
-    policy: Policy
-    supply: Supply
-    known_odds: dict[tuple[str, int], risk.Odds] = field(default_factory=dict)
-    known_percents: dict[tuple[object, ...], float] = field(default_factory=dict)
-    """How often fleets carry a rate: those of equal nodes, as many of which must be left, are lost alike."""
-
-    def odds(self, offering: Offering, shape: Shape) -> risk.Odds:
-        """The chances that a replica of the shape is out."""
-        key = offering.pool, shape.nodes_per_replica
-        if key not in self.known_odds:
-            self.known_odds[key] = risk.odds(
-                offering, nodes_per_replica=shape.nodes_per_replica, engine_start_s=self.policy.engine_start_s
-            )
-        return self.known_odds[key]
-
-
-@dataclass(frozen=True, slots=True)
-class Buyer:
-    """One deployment that fleets are made for, and the rate to plan for."""
-
-    asked: Request
-    requests_per_min: float
-    known_covers: dict[tuple[object, ...], Replicas] = field(default_factory=dict)
-    """What bears the losses for least, of as many replicas at the same prices."""
-    known_quotes: dict[tuple[int, ...], tuple[Quote, ...]] = field(default_factory=dict)
-    """On a list of offerings: shapes of one size whose requests take as many minutes cost and take the same."""
-    known_types: dict[int, tuple[tuple[Quote, ...], ...]] = field(default_factory=dict)
-    """Such quotes by capacity type."""
-    known_purchases: dict[tuple[int, int], Purchase | None] = field(default_factory=dict)
-    """So many replicas at such quotes; None: they are not to be had."""
-
-
-class Quote(NamedTuple):
-    """One replica of an option on an offering: dollars per hour, and how many there is room for."""
-
-    offering: Offering
-    usd_per_hour: MicroUsd
-    expected_usd_per_hour: MicroUsd
-    room: int
-
-
-class Fleet(NamedTuple):
-    """Replicas of one option over pools: feasible in itself, not yet weighed against budgets."""
-
-    option: Option
-    parts: tuple[tuple[Offering, int], ...]
-    usd_per_hour: MicroUsd
-    expected_usd_per_hour: MicroUsd
-    """With what interruptions lose: offers are compared by this."""
-
-    @property
-    def replicas(self) -> int:
-        return sum(count for _, count in self.parts)
-
-    @property
-    def capacity_type(self) -> CapacityType:
-        """Of most replicas; the first of equals."""
-        return max(self.parts, key=lambda part: part[1])[0].capacity_type
-
-    @property
-    def order(self) -> tuple[object, ...]:
-        """Total order: cheapest; of equals the smallest, the least lossy, the surest and the roomiest; then by name.
-
-        No tie is left to chance, so equal snapshots have equal plans.
-        """
-        option = self.option
-        return (
-            self.expected_usd_per_hour,
-            self.usd_per_hour,
-            self.replicas * option.shape.accelerators,
-            option.loss_rank,
-            option.margin_percent,
-            -round(option.capacity.rate_per_s * self.replicas, 6),
-            option.shape.name,
-            tuple((offering.pool, count) for offering, count in self.parts),
-        )
-
-
-def in_order(found: Iterable[Fleet]) -> list[Fleet]:
-    """Sorted by :attr:`Fleet.order`, which is worked out where dollars do not decide: it takes a while."""
-    cheapest_first = sorted(found, key=lambda fleet: fleet[2:4][::-1])
-    ordered: list[Fleet] = []
-    for _, equals in groupby(cheapest_first, key=lambda fleet: fleet[2:4]):
-        group = list(equals)
-        ordered += sorted(group, key=lambda fleet: fleet.order) if len(group) > 1 else group
-    return ordered
-
-
-def quotes(market: Market, buyer: Buyer, option: Option, offerings: list[Offering]) -> tuple[Quote, ...]:
-    """A replica of the option on each of the offerings, which must live as long as the buyer; cheapest first."""
-    accelerators, nodes = option.shape.accelerators, option.shape.nodes_per_replica
-    request_s = seconds_per_request(option)
-    key = id(offerings), accelerators, nodes, risk.lost_minutes(request_s)
-    known = buyer.known_quotes.get(key)
-    if known is None:
-        found = []
-        for offering in offerings:
-            usd = cost.usd_per_accelerators_hour(offering, accelerators)
-            expected = risk.expected_usd_per_hour(
-                usd,
-                offering,
-                nodes_per_replica=nodes,
-                engine_start_s=market.policy.engine_start_s,
-                request_s=request_s,
-            )
-            found.append(Quote(offering, usd, expected, market.supply.replicas(offering, option.shape)))
-        found.sort(key=lambda quote: (quote.expected_usd_per_hour, quote.offering.pool))
-        known = buyer.known_quotes[key] = tuple(found)
-    return known
 
 
 def fleets(market: Market, buyer: Buyer, option: Option, ranked: tuple[Quote, ...]) -> list[Fleet | Rejection]:
@@ -387,47 +265,6 @@ def _most_on_spot(buyer: Buyer, replicas: int) -> int:
     return replicas * buyer.asked.deployment.constraints.max_spot_percent // 100
 
 
-def expected_usd_per_hour(market: Market, option: Option, offering: Offering, replicas: int) -> MicroUsd:
-    """With what interruptions lose; next to nothing where it is paid anyway."""
-    one = risk.expected_usd_per_hour(
-        cost.usd_per_replica_hour(offering, option.shape),
-        offering,
-        nodes_per_replica=option.shape.nodes_per_replica,
-        engine_start_s=market.policy.engine_start_s,
-        request_s=seconds_per_request(option),
-    )
-    return MicroUsd(replicas * one)
-
-
-def seconds_per_request(option: Option) -> float:
-    """From its arrival to its last token, at capacity."""
-    service = option.capacity
-    return service.time_to_first_token_s + option.replica.demand.output_mean * service.time_per_output_token_s
-
-
-def served_requests_per_min(deployment: DeploymentInput) -> float:
-    """The rate that dollars per token are stated at: measured where it is, else as expected."""
-    _, source = planned_requests_per_min(deployment.demand, deployment.measured)
-    measured = deployment.measured
-    if source == "measured" and measured is not None and measured.requests_per_min > 0:
-        return measured.requests_per_min
-    return deployment.demand.expected_requests_per_min
-
-
-def limited_requests_per_min(deployment: DeploymentInput) -> float:
-    """The rate that the limit of dollars per token counts: it is a promise about the expected demand.
-
-    A quiet hour makes tokens dear and must not forbid the smallest fleet that serves it.
-    """
-    return max(deployment.demand.expected_requests_per_min, served_requests_per_min(deployment))
-
-
-def per_million_tokens(asked: Request, hourly: MicroUsd, requests_per_min: float) -> MicroUsd:
-    """Of a fleet at a rate of requests of the demand's mean lengths."""
-    tokens = asked.demand.input_mean + asked.demand.output_mean
-    return cost.usd_per_million_tokens(hourly, requests_per_min, tokens)
-
-
 def _missing(buyer: Buyer, option: Option, ranked: tuple[Quote, ...], needed: int) -> Rejection:
     name = option.name
     room = sum(quote.room for quote in ranked)
@@ -486,36 +323,5 @@ def _over_cost_per_token(fleet: Fleet, per_million: MicroUsd, most: MicroUsd) ->
         "USD/M",
         shape.accelerator,
         usd_per_hour=fleet.usd_per_hour,
-        replicas=replicas,
-    )
-
-
-def most_usd_per_hour(asked: Request) -> MicroUsd:
-    """What both budgets allow: dollars per hour, and per million tokens at the expected demand."""
-    objectives = asked.deployment.objectives
-    most = objectives.max_usd_per_million_tokens
-    if most is None:
-        return objectives.max_usd_per_hour
-    rate = limited_requests_per_min(asked.deployment)
-    tokens_per_hour = rate * 60 * (asked.demand.input_mean + asked.demand.output_mean)
-    hourly = MicroUsd(int(most * tokens_per_hour / cost.TOKENS_PER_UNIT) + 1)
-    while hourly > 0 and per_million_tokens(asked, hourly, rate) > most:
-        hourly = MicroUsd(hourly - 1)
-    return min(objectives.max_usd_per_hour, hourly)
-
-
-def over_budget(
-    name: str, shape: Shape, what: str, hourly: MicroUsd, limit: MicroUsd, *, replicas: int = 0
-) -> Rejection:
-    """The refusal of a shape, by its name or that behind a variant's, that costs more per hour than it may."""
-    return Rejection(
-        name,
-        RejectionReason.OVER_BUDGET,
-        f"{what} = ${format_usd_needed(hourly)}/h > ${format_usd_allowed(limit)}/h",
-        hourly / 1e6,
-        limit / 1e6,
-        "USD/h",
-        shape.accelerator,
-        usd_per_hour=hourly,
         replicas=replicas,
     )

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 from deepseek_planner import cost, risk, surviving
 from deepseek_planner.allocation import Allotment, Ask, Offer
+from deepseek_planner.budgets import most_usd_per_hour
 from deepseek_planner.demand import RequestClass
-from deepseek_planner.fleets import Market, Quote, expected_usd_per_hour, most_usd_per_hour
 from deepseek_planner.forecast import with_headroom, wobble
 from deepseek_planner.hardware import Offering
+from deepseek_planner.market import Market, Quote, expected_usd_per_hour
 from deepseek_planner.options import Option
 from deepseek_planner.plan import Confidence, EngineGroup, Placement, Prediction, Routing
 from deepseek_planner.underway import end_of_move

@@ -14,17 +14,13 @@ from dataclasses import replace
 from deepseek_planner import checking, eligibility, mix, mixing, prices, remedy
 from deepseek_planner.allocation import BUDGET, Allotment, Problem, Solution
 from deepseek_planner.beside import Left, alternatives, crowded_out, supply_left
+from deepseek_planner.budgets import limited_requests_per_min, per_million_tokens, served_requests_per_min
 from deepseek_planner.candidates import Load, candidates
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.digest import digest
-from deepseek_planner.fleets import (
-    Market,
-    limited_requests_per_min,
-    per_million_tokens,
-    served_requests_per_min,
-)
 from deepseek_planner.hardware import Offering
 from deepseek_planner.idle import left_idle, warning
+from deepseek_planner.market import Market
 from deepseek_planner.mixing import Mix, Question
 from deepseek_planner.plan import (
     Candidate,

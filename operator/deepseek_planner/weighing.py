@@ -9,23 +9,15 @@ from enum import IntEnum
 
 from deepseek_planner import cost, eligibility
 from deepseek_planner.asked import Request, request
+from deepseek_planner.budgets import over_budget
 from deepseek_planner.candidates import Bought, Weighed
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.demand import RequestClass, classes
-from deepseek_planner.fleets import (
-    Buyer,
-    Fleet,
-    Market,
-    Quote,
-    expected_usd_per_hour,
-    fleets,
-    in_order,
-    over_budget,
-    quotes,
-)
+from deepseek_planner.fleets import fleets
 from deepseek_planner.forecast import MEASURED
 from deepseek_planner.hardware import Offering
 from deepseek_planner.legal import Laid, Legal, Wiring
+from deepseek_planner.market import Buyer, Fleet, Market, Quote, expected_usd_per_hour, in_order, quotes
 from deepseek_planner.models import ModelSpec
 from deepseek_planner.options import Gate, Option, Survey, weigh
 from deepseek_planner.plan import DeploymentInput, Rejection, Routing, Shape
