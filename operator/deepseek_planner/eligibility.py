@@ -24,9 +24,10 @@ def usable(offerings: Iterable[Offering], deployment: DeploymentInput) -> tuple[
     return found, rejections
 
 
-def planned_rate(offerings: Iterable[Offering], deployment: DeploymentInput, policy: Policy) -> tuple[float, str]:
-    """Requests per minute to plan for until engines on any pool it may use could serve, and where they come from."""
-    may_serve, _ = usable(offerings, deployment)
+def planned_rate(may_serve: Sequence[Offering], deployment: DeploymentInput, policy: Policy) -> tuple[float, str]:
+    """Requests per minute to plan for until engines on any of the pools that it may use could serve, and where they
+    come from.
+    """
     return planned_requests_per_min(deployment.demand, deployment.measured, horizon(may_serve, policy))
 
 

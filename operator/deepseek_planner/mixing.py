@@ -293,8 +293,8 @@ def expected_dollars(market: Market, found: Mix) -> MicroUsd:
     )
 
 
-def placements(found: Mix) -> tuple[Placement, ...]:
-    """The fleet as the plan holds it."""
+def placements(found: Mix, every: Sequence[Prediction]) -> tuple[Placement, ...]:
+    """The fleet, of which ``every`` lot is predicted so, as the plan holds it."""
     shares = percents([lot.share for lot in found.lots])
     return tuple(
         Placement(
@@ -310,7 +310,7 @@ def placements(found: Mix) -> tuple[Placement, ...]:
             prediction=predicted,
             input_tokens=_prompts(found, lot),
         )
-        for lot, share, predicted in zip(found.lots, shares, predictions(found), strict=True)
+        for lot, share, predicted in zip(found.lots, shares, every, strict=True)
     )
 
 
@@ -343,9 +343,10 @@ def predictions(found: Mix) -> list[Prediction]:
     return result
 
 
-def together(found: Mix) -> Prediction:
-    """Of the whole fleet: what the worst served requests see. Its capacity ends where the first part's does."""
-    every = predictions(found)
+def together(found: Mix, every: Sequence[Prediction]) -> Prediction:
+    """Of the whole fleet, of which ``every`` lot is predicted so: what the worst served requests see. Its capacity ends
+    where the first part's does.
+    """
     tokens = [60 * item.capacity_tokens_per_s / item.capacity_requests_per_min for item in every]
     capacity = min(
         item.capacity_requests_per_min / lot.share for item, lot in zip(every, found.lots, strict=True) if lot.share > 0

@@ -128,34 +128,38 @@ class Survey:
         *,
         multi_node: bool,
         classes: Sequence[RequestClass] = (),
+        known: dict[Laid, Option | Rejection] | None = None,
     ) -> None:
-        """With ``classes`` each option says what share of a replica a request of each class takes."""
+        """With ``classes`` each option says what share of a replica a request of each class takes. What is ``known`` of
+        the same request is not sized again, and what is sized is added to it.
+        """
         self.classes = classes
+        self.known = {} if known is None else known
         self.legal: list[tuple[int, Legal]] = []
         """What may run on each of the places, by number, of the model and of its variants."""
         self.places: dict[Laid, list[int]] = {}
         """Of each legal shape: nodes of other sizes offer the same ones again."""
         self.pending: dict[Laid, _Weighing] = {}
-        self.refused: dict[Laid, Rejection] = {}
+        self.settled: dict[Laid, Option | Rejection] = {}
         permissions = [(each, _permission(each)) for each in (asked, *asked.variants)]
         for place, (wiring, gate) in enumerate(places):
             for each, permission in permissions:
                 permitted = _legal(each, permission, wiring, catalog, multi_node=multi_node)
                 self.legal.append((place, permitted))
                 for laid in permitted.shapes:
-                    known = self.places.get(laid)
-                    if known is not None:
-                        known.append(place)
+                    others = self.places.get(laid)
+                    if others is not None:
+                        others.append(place)
                         continue
                     self.places[laid] = [place]
                     self._look_at(each, permitted, laid, gate)
 
     def _look_at(self, asked: Request, permitted: Legal, laid: Laid, gate: Gate) -> None:
-        found = _weighing(asked, permitted, laid, gate)
-        if isinstance(found, Rejection):
-            self.refused[laid] = found
+        refusal = _refusal(asked, permitted, laid, gate)
+        if refusal is not None or laid in self.known:
+            self.settled[laid] = self.known[laid] if refusal is None else refusal
         else:
-            self.pending[laid] = found
+            self.pending[laid] = _weighing(asked, laid)
 
 
 def weigh(surveys: Sequence[Survey]) -> list[dict[Laid, Option | Rejection]]:
@@ -172,8 +176,10 @@ def weigh(surveys: Sequence[Survey]) -> list[dict[Laid, Option | Rejection]]:
     )
     weighed = []
     for survey in surveys:
-        known = survey.refused | dict(zip(survey.pending, islice(outcomes, len(survey.pending)), strict=True))
-        weighed.append({laid: known[laid] for laid in survey.places})
+        found = dict(zip(survey.pending, islice(outcomes, len(survey.pending)), strict=True))
+        survey.known.update(found)
+        found |= survey.settled
+        weighed.append({laid: found[laid] for laid in survey.places})
     return weighed
 
 
@@ -201,9 +207,10 @@ class _Weighing(NamedTuple):
     question: EngineQuestion
 
 
-def _weighing(asked: Request, permitted: Legal, laid: Laid, gate: Gate) -> _Weighing | Rejection:
-    model, shape, memory, longest = asked.model, laid.shape, laid.memory, asked.wanted.longest_tokens
-    if longest > model.max_context_tokens:
+def _refusal(asked: Request, permitted: Legal, laid: Laid, gate: Gate) -> Rejection | None:
+    """Why a shape need not be sized."""
+    shape, memory, longest = laid.shape, laid.memory, asked.wanted.longest_tokens
+    if longest > asked.model.max_context_tokens:
         return context_too_long(asked, shape)
     if memory.cache < max(memory.sequence_bytes(longest), CACHE_UNIT_BYTES):
         key = shape, longest
@@ -211,17 +218,19 @@ def _weighing(asked: Request, permitted: Legal, laid: Laid, gate: Gate) -> _Weig
         if known is None:
             known = permitted.too_large[key] = does_not_fit(asked, permitted, shape, memory)
         return known
-    if (refusal := gate(asked, shape)) is not None:
-        return refusal
-    question = EngineQuestion(model, shape, laid.accelerator, laid.choice, asked.wanted)
-    engine = parameters(question, memory)
+    return gate(asked, shape)
+
+
+def _weighing(asked: Request, laid: Laid) -> _Weighing:
+    question = EngineQuestion(asked.model, laid.shape, laid.accelerator, laid.choice, asked.wanted)
+    engine = parameters(question, laid.memory)
     compiled = laid.compiled(engine.kv_cache_dtype)
     replica = Replica(
         compiled=compiled,
         engine=engine,
         demand=asked.demand,
         limits=asked.limits,
-        max_running=_max_running(question, memory, engine, asked.demand),
+        max_running=_max_running(question, laid.memory, engine, asked.demand),
         margin=MARGIN_PERCENT[compiled.confidence] / 100,
     )
     return _Weighing(asked, laid, replica, question)

@@ -42,7 +42,7 @@ from deepseek_planner.plan import (
 from deepseek_planner.service import lengths
 from deepseek_planner.supply import Supply
 from deepseek_planner.units import MicroUsd, format_usd_needed
-from deepseek_planner.weighing import Outcome, Telling, World, distinct, find, find_all
+from deepseek_planner.weighing import Outcome, Sizes, Telling, World, distinct, find, find_all
 from deepseek_planner.what_if import Case, Cost, Least
 
 MOST_TURNS = 3
@@ -218,7 +218,8 @@ class Cluster:
 
     def _with_fleet(self, planned: DeploymentPlan, outcome: Outcome, fleet: Mix, left: Left) -> DeploymentPlan:
         market = self._world.market
-        placements = mixing.placements(fleet)
+        every = mixing.predictions(fleet)
+        placements = mixing.placements(fleet, every)
         return replace(
             planned,
             placements=placements,
@@ -226,7 +227,7 @@ class Cluster:
             usd_per_million_tokens=per_million_tokens(
                 outcome.asked, fleet.usd_per_hour, served_requests_per_min(outcome.deployment)
             ),
-            prediction=mixing.together(fleet),
+            prediction=mixing.together(fleet, every),
             alternatives=tuple(alternatives(self._world, outcome, fleet, left)),
             expected_usd_per_hour=mixing.expected_dollars(market, fleet),
             availability_percent=round(fleet.availability_percent, 4),
@@ -248,6 +249,7 @@ class _WhatIf:
         self._world, self._held = world, held
         self._worlds: list[tuple[Case, World]] = []
         self._outcomes: list[tuple[DeploymentInput, World, Outcome]] = []
+        self._sizes = Sizes()
 
     def __call__(self, case: Case, least: Least) -> Cost | None:
         """Of the fleet with least dollars or replicas that serves the case beside what stays."""
@@ -281,12 +283,13 @@ class _WhatIf:
         snapshot = replace(market.snapshot, multi_node=case.multi_node)
         policy = replace(market.policy, max_usd_per_hour=None)
         if case.offerings is world.offerings:
-            found = replace(world, market=replace(market, snapshot=snapshot, policy=policy), telling=Telling.NOTHING)
+            changed = replace(market, snapshot=snapshot, policy=policy)
+            found = replace(world, market=changed, telling=Telling.NOTHING, sizes=self._sizes)
         else:
             supply, pools = Supply(case.offerings), {offering.pool: offering for offering in case.offerings}
             for pool, shape, replicas in self._held:
                 _hold(supply, pools[pool], shape, replicas)
-            found = World(world.catalog, case.offerings, Market(snapshot, policy, supply), Telling.NOTHING)
+            found = World(world.catalog, case.offerings, Market(snapshot, policy, supply), Telling.NOTHING, self._sizes)
         self._worlds.append((case, found))
         return found
 
@@ -295,7 +298,8 @@ class _WhatIf:
         weighed = _without_what_is_bought(deployment)
         for known, where, found in self._outcomes:
             if where is world and known == weighed:
-                rate, source = eligibility.planned_rate(world.offerings, deployment, world.market.policy)
+                usable, _ = eligibility.usable(world.offerings, deployment)
+                rate, source = eligibility.planned_rate(usable, deployment, world.market.policy)
                 asked = replace(found.asked, deployment=deployment)
                 return replace(found, deployment=deployment, asked=asked, requests_per_min=rate, source=source)
         outcome = find(world, deployment)

@@ -24,6 +24,22 @@ from deepseek_planner.plan import DeploymentInput, Rejection, Routing, Shape
 from deepseek_planner.units import MicroUsd
 
 
+class Sizes:
+    """What shapes sustain, once it is known: the same whatever else is changed about a request."""
+
+    def __init__(self) -> None:
+        self._known: list[tuple[tuple[object, ...], dict[Laid, Option | Rejection]]] = []
+
+    def of(self, asked: Request, classes: Sequence[RequestClass]) -> dict[Laid, Option | Rejection]:
+        """Of requests of the same lengths that must keep the same; to be added to."""
+        key = asked.demand, asked.limits, asked.wanted[1:], classes
+        for known, sizes in self._known:
+            if known == key:
+                return sizes
+        self._known.append((key, {}))
+        return self._known[-1][1]
+
+
 class Telling(IntEnum):
     """How much is said of what is not chosen: more takes longer."""
 
@@ -42,6 +58,8 @@ class World:
     offerings: tuple[Offering, ...]
     market: Market
     telling: Telling
+    sizes: Sizes | None = None
+    """What was sized before, where one deployment is weighed again and again."""
     illegal: dict[tuple[object, ...], tuple[list[Legal], list[Rejection]]] = field(default_factory=dict)
     """Why shapes must not run on pools, whatever is asked of them: the same for deployments of one model. What is
     legal is kept beside it: the key holds its identity.
@@ -135,10 +153,10 @@ class _Look:
 
     def __init__(self, world: World, deployment: DeploymentInput) -> None:
         self._world, self._deployment = world, deployment
-        self._rate, self._source = eligibility.planned_rate(world.offerings, deployment, world.market.policy)
+        usable, self._rejections = eligibility.usable(world.offerings, deployment)
+        self._rate, self._source = eligibility.planned_rate(usable, deployment, world.market.policy)
         is_measured = self._source == MEASURED
         self._asked = request(deployment, world.catalog, is_measured=is_measured)
-        usable, self._rejections = eligibility.usable(world.offerings, deployment)
         by_length = world.market.policy.routing is Routing.BY_LENGTH
         measured = deployment.measured if is_measured else None
         self._classes = classes(deployment.demand, measured) if by_length else ()
@@ -154,6 +172,7 @@ class _Look:
             world.catalog,
             multi_node=world.market.snapshot.multi_node,
             classes=self._classes,
+            known=None if world.sizes is None else world.sizes.of(self._asked, self._classes),
         )
 
     def outcome(self, found: Mapping[Laid, Option | Rejection]) -> Outcome:
