@@ -75,7 +75,7 @@ def test_no_fleet_is_cheaper_when_pools_have_a_price_of_their_own(problem: Probl
             continue
         costs = [
             sum(count * price(offer) for offer, count in zip(seeker.ask.offers, counts, strict=True) if count)
-            for counts in tried.get(level, [])
+            for counts in tried.get(mixes.ENDING if level == seeker.ending else level, [])
         ]
         assert found == min(costs, default=None)
 
@@ -159,8 +159,7 @@ def test_a_cheaper_offer_never_costs_more_and_serves_no_less(problem: Problem, p
         return replace(
             ask,
             offers=tuple(
-                replace(
-                    offer,
+                offer._replace(
                     usd_per_hour=MicroUsd(offer.usd_per_hour * percent // 100),
                     expected_usd_per_hour=MicroUsd(offer.expected_usd_per_hour * percent // 100),
                 )

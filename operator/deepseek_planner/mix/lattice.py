@@ -106,6 +106,9 @@ def facts(seeker: Seeker, level: int) -> Facts:
 MIX_NODES = 250
 """Steps among mixes by length: each may take a linear program."""
 
+UNSEEN = -1
+"""Instead of a first place: limits of what is left to buy were not looked at yet."""
+
 _Node = tuple[int, int, Counts, int, bool, int]
 """At least so dear; the mode; replicas so far; first place in the order of prices that may still grow; whether it must
 grow; the price of the replicas: what has yet to be looked at of the fleets that go on from these replicas."""
@@ -149,13 +152,13 @@ class Walk:
         return self._given_up is None
 
     def __iter__(self) -> Iterator[tuple[int, Counts]]:
-        nothing = (0,) * len(self._seeker.items)
-        for number, mode in enumerate(self._modes):
-            if mode.need or self._spread.is_affordable(mode, self._nominal, self._seeker.ask.max_usd_per_hour):
-                floors = mode.floors or nothing
-                self._push(number, floors, 0, sum(map(operator.mul, floors, self._prices)))
+        for number in range(len(self._modes)):
+            self._begin(number)
         while self._heap:
             lowest, number, counts, start, grows, spent = heapq.heappop(self._heap)
+            if start == UNSEEN:
+                self._push(number, counts, 0, spent)
+                continue
             self.bound = lowest if self._given_up is None else min(lowest, self._given_up)
             if self._is_spent(number, grows=grows):
                 # What is left costs no less than this.
@@ -167,6 +170,20 @@ class Walk:
             elif self._is_found(number, counts, start, spent):
                 self._emitted.append(counts)
                 yield lowest, counts
+
+    def _begin(self, number: int) -> None:
+        """With what a fleet of the mode has at least. Few modes come into question: most are bounded by dollars alone,
+        and looked at when nothing else is cheaper.
+        """
+        mode, ask = self._modes[number], self._seeker.ask
+        counts = mode.floors or (0,) * len(self._seeker.items)
+        spent = sum(map(operator.mul, counts, self._prices))
+        if mode.need:
+            rest = fill(self._seeker, mode.need, counts, self._orders[number], self._prices)
+            if rest is not None:
+                self._wait(rest, number, counts, UNSEEN, spent, grows=False)
+        elif self._spread.is_affordable(mode, self._nominal, ask.max_usd_per_hour):
+            self._push(number, counts, 0, spent)
 
     def _is_spent(self, number: int, *, grows: bool) -> bool:
         """Whether this step is one too many; to go on from replicas is none."""
