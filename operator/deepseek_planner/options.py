@@ -28,7 +28,6 @@ from deepseek_planner.plan import (
 )
 from deepseek_planner.precision import PrecisionChoice
 from deepseek_planner.prediction.batching import CACHE_HELD_OUTPUT
-from deepseek_planner.prediction.predictor import MARGIN_PERCENT
 from deepseek_planner.refusals import context_too_long, does_not_fit, in_time, too_slow
 from deepseek_planner.service import Lengths, Replica, Service, lengths_of
 from deepseek_planner.sizing import Sized, size
@@ -74,7 +73,7 @@ class Option(NamedTuple):
     @property
     def margin_percent(self) -> int:
         """What sizing adds to predicted latencies."""
-        return MARGIN_PERCENT[self.confidence]
+        return self.replica.compiled.margin_percent
 
     @property
     def engine_reasons(self) -> tuple[EngineReason, ...]:
@@ -231,7 +230,7 @@ def _weighing(asked: Request, laid: Laid) -> _Weighing:
         demand=asked.demand,
         limits=asked.limits,
         max_running=_max_running(question, laid.memory, engine, asked.demand),
-        margin=MARGIN_PERCENT[compiled.confidence] / 100,
+        margin=compiled.margin_percent / 100,
     )
     return _Weighing(asked, laid, replica, question)
 

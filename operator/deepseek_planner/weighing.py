@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 from deepseek_planner import cost, eligibility
 from deepseek_planner.asked import Request, request
@@ -18,7 +19,7 @@ from deepseek_planner.forecast import MEASURED
 from deepseek_planner.hardware import Offering
 from deepseek_planner.legal import Laid, Legal, Wiring
 from deepseek_planner.market import Buyer, Fleet, Market, Quote, expected_usd_per_hour, in_order, quotes
-from deepseek_planner.models import ModelSpec
+from deepseek_planner.models import ModelSpec, Precision
 from deepseek_planner.options import Gate, Option, Survey, weigh
 from deepseek_planner.plan import DeploymentInput, Rejection, Routing, Shape
 from deepseek_planner.units import MicroUsd
@@ -76,8 +77,7 @@ class World:
         return known
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Place:
+class Place(NamedTuple):
     """An option where it may run."""
 
     option: Option
@@ -107,7 +107,7 @@ class Outcome:
     classes: tuple[RequestClass, ...]
     """Of request lengths, where requests are routed by them."""
     beaten: tuple[Place, ...]
-    """Options that serve and are no offer: of each precision the best of each size, least lossy first."""
+    """Options that serve and are no offer: another of their size comes before them."""
     fleets: tuple[Fleet, ...]
     """Of one option each, feasible alone, best first."""
     rejections: tuple[Rejection, ...]
@@ -117,11 +117,10 @@ class Outcome:
 
 def beaten(world: World, outcome: Outcome, like: Option, *, most: int) -> Iterator[Fleet]:
     """Fleets of what is no offer and of the size of an option, of so many replicas at most; what carries as much."""
-    buyer = Buyer(outcome.asked, outcome.requests_per_min)
-    for place in outcome.beaten:
+    buyer, size = Buyer(outcome.asked, outcome.requests_per_min), _size(like.shape)
+    for place in _best_of_each(place for place in outcome.beaten if _size(place.option.shape) == size):
         option = place.option
-        carries = most * option.capacity.rate_per_s * 60 >= outcome.requests_per_min * (1 - 1e-9)
-        if carries and _size(option.shape) == _size(like.shape):
+        if most * option.capacity.rate_per_s * 60 >= outcome.requests_per_min * (1 - 1e-9):
             offers = quotes(world.market, buyer, option, place.startable)
             yield from (item for item in fleets(world.market, buyer, option, offers) if isinstance(item, Fleet))
 
@@ -252,12 +251,14 @@ class _Ledger:
         """Options, each on all of its offerings where engines of it may be started."""
         places: list[Place] = []
         for option, offerings in serving:
-            startable, given_up = eligibility.startable(offerings, option.shape, self._tried, option.model)
-            self.rejections += [self._priced(item, item.name, option.shape, offerings) for item in given_up]
+            startable = offerings
+            if self._tried:
+                startable, given_up = eligibility.startable(offerings, option.shape, self._tried, option.model)
+                self.rejections += [self._priced(item, item.name, option.shape, offerings) for item in given_up]
             if startable:
                 places.append(Place(option, startable, offerings))
         beaten = self._beaten(places)
-        self.beaten = _best_of_each([place for place in places if id(place) in beaten])
+        self.beaten = [place for place in places if id(place) in beaten]
         for place in places:
             if id(place) not in beaten:
                 self._weigh(place)
@@ -343,13 +344,11 @@ class _Ledger:
 
 
 def _best_of_each(places: Iterable[Place]) -> list[Place]:
-    """Of each model, precision, size and nodes the first by rank, and only what serves all lengths."""
-    found: dict[tuple[object, ...], Place] = {}
-    for place in sorted(places, key=lambda place: (place.rank, place.option.name)):
-        option, shape = place.option, place.option.shape
-        key = option.model, shape.precision, *_size(shape)
-        if option.refusal is None:
-            found.setdefault(key, place)
+    """Of places of one size, of each model and precision the first by rank, and only what serves all lengths."""
+    found: dict[tuple[str, Precision], Place] = {}
+    whole = [place for place in places if place.option.refusal is None]
+    for place in sorted(whole, key=lambda place: (place.rank, place.option.name)):
+        found.setdefault((place.option.model, place.option.shape.precision), place)
     return list(found.values())
 
 

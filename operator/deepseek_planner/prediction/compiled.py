@@ -14,7 +14,7 @@ from deepseek_planner.prediction.architecture import Architecture
 from deepseek_planner.prediction.batching import Load
 from deepseek_planner.prediction.corrections import Corrections, shipped
 from deepseek_planner.prediction.curves import curve_set
-from deepseek_planner.prediction.factors import Factors, confidence, factors
+from deepseek_planner.prediction.factors import MARGIN_PERCENT, Factors, confidence, factors
 from deepseek_planner.prediction.facts import (
     architecture_of,
     formats_of,
@@ -51,7 +51,7 @@ class Setting(NamedTuple):
 class Compiled:
     """One shape's step model with its corrections."""
 
-    __slots__ = ("confidence", "factor_row", "factors", "rows", "scheduler_ranks", "setting", "steps")
+    __slots__ = ("confidence", "factor_row", "factors", "margin_percent", "rows", "scheduler_ranks", "setting", "steps")
 
     def __init__(self, model: ModelSpec, setting: Setting, corrections: Corrections) -> None:
         architecture, name = _architecture(model)
@@ -68,6 +68,7 @@ class Compiled:
         self.scheduler_ranks = shape.pipeline_parallel, shape.data_parallel
         is_spread = shape.pipeline_parallel > 1 or shape.data_parallel > 1 or shape.nodes_per_replica > 1
         self.confidence: Confidence = confidence(run, corrections, base, is_spread=is_spread)
+        self.margin_percent = MARGIN_PERCENT[self.confidence]
 
 
 def _run(architecture: Architecture, name: str, facts: System, shape: Shape) -> Run:

@@ -6,6 +6,7 @@ multiplied with. ``tests`` hold the two against each other.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import exp
 from typing import Any, NamedTuple
 
@@ -14,6 +15,15 @@ from deepseek_planner.prediction.corrections import Corrections, keys
 from deepseek_planner.prediction.runs import Run
 from deepseek_planner.prediction.systems import System
 from deepseek_planner.prediction.terms import PACE, PART_NAMES
+
+MARGIN_PERCENT: Mapping[Confidence, int] = {
+    Confidence.CALIBRATED: 15,
+    Confidence.SAME_MODEL_OTHER_ACCELERATOR: 25,
+    Confidence.OTHER_MODEL: 35,
+    Confidence.ROOFLINE_ONLY: 60,
+    Confidence.UNVERIFIED: 60,
+}
+"""What to size with on top. Wider than the TPOT and TTFT errors that cross-validation of vLLM's runs shows by class."""
 
 
 class Factors(NamedTuple):

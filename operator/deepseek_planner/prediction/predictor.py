@@ -11,18 +11,11 @@ from typing import NamedTuple
 from deepseek_planner.plan import Confidence
 from deepseek_planner.prediction.bounds import least_tpot_s
 from deepseek_planner.prediction.corrections import Corrections, keys, shipped
+from deepseek_planner.prediction.factors import MARGIN_PERCENT
 from deepseek_planner.prediction.runs import Run
 from deepseek_planner.prediction.systems import system
 from deepseek_planner.prediction.terms import Term, Terms, terms
 
-MARGIN_PERCENT: Mapping[Confidence, int] = {
-    Confidence.CALIBRATED: 15,
-    Confidence.SAME_MODEL_OTHER_ACCELERATOR: 25,
-    Confidence.OTHER_MODEL: 35,
-    Confidence.ROOFLINE_ONLY: 60,
-    Confidence.UNVERIFIED: 60,
-}
-"""What to size with on top. Wider than the TPOT and TTFT errors that cross-validation of vLLM's runs shows by class."""
 DEFAULT_ENGINE = "vllm"
 PART_BOUND = {
     "gemm": "weights and arithmetic",
