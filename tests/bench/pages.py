@@ -12,7 +12,7 @@ from bench.melange_compare import Fleet, Row
 from bench.melange_setting import PAPER_PRICES, WORKLOADS
 from bench.plots import Panel, plot
 from bench.scale import LIMIT_GAP_PERCENT, LIMIT_S, Scale
-from bench.speed import COLD_LIMIT_S, WARM_LIMIT_S, Speed
+from bench.speed import COLD_LIMIT_S, WARM_LIMIT_S, Speed, Yardstick
 
 SHORT_NAMES = {"l4": "L4", "a10g": "A10G", "a100-80gb": "A100", "h100": "H100"}
 TITLES = {"short": "short requests", "long": "long requests", "mixed": "mixed requests"}
@@ -43,8 +43,10 @@ INTRODUCTION = """\
 Generated on {date} by `make bench OUT=docs/reference`, on {machine}.
 
 Figures are ratios to a bound or a peer measured in the same run where there is one, with the absolute numbers beside
-them: those depend on the machine, and on what else runs on it. Latencies and capacities are predictions; [how well it
-predicts](prediction-accuracy.md) is another page. Nothing here was served on a GPU.
+them: those depend on the machine, and on what else runs on it. The yardstick is {turns:.0f} ms of processor for a million
+turns of a loop and {sums:.0f} ms for a thousand sums of arrays: where it is half as long, so is what takes time below.
+Latencies and capacities are predictions; [how well it predicts](prediction-accuracy.md) is another page. Nothing here
+was served on a GPU.
 
 ## One plan
 
@@ -128,6 +130,7 @@ class Found:
     """All results."""
 
     machine: str
+    yardstick: Yardstick
     as_of: date
     speed: Speed
     scales: Sequence[Scale]
@@ -170,6 +173,8 @@ def page(found: Found) -> str:
             offerings=found.speed.offerings,
             accelerators=found.speed.accelerators,
             weighed=found.speed.weighed,
+            turns=1e3 * found.yardstick.turns_s,
+            sums=1e3 * found.yardstick.sums_s,
         ),
         *_speed(found.speed),
         CLUSTER,

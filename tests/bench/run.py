@@ -28,6 +28,7 @@ def main() -> int:
     start = time.perf_counter()
     found = pages.Found(
         machine=machine(),
+        yardstick=speed.yardstick(),
         as_of=datetime.now(UTC).date(),
         speed=speed.measure(3 if options.quick else 10),
         scales=[scale.measure(*size) for size in (scale.SIZES[:1] if options.quick else scale.SIZES)],

@@ -12,9 +12,12 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from deepseek_operator import collector
 from deepseek_planner.digest import canonical_json
@@ -29,6 +32,37 @@ COLD_LIMIT_RATIO = 4.0
 REQUEST = ROOT / "tests" / "golden" / "cases" / "v3-cheapest.yaml"
 PLAN = [sys.executable, "-m", "deepseek_operator", "plan", "-f", str(REQUEST)]
 BOUND = [sys.executable, "-c", "import argparse, json, pydantic, tomllib, yaml"]
+
+
+class Yardstick(NamedTuple):
+    """What this machine takes for work that never changes, in seconds of processor: the shortest of some runs."""
+
+    turns_s: float
+    """A million turns of a loop."""
+    sums_s: float
+    """A thousand sums of two arrays of the size that planning works on."""
+
+
+def yardstick(runs: int = 10) -> Yardstick:
+    """By which figures of two machines can be compared."""
+    array = np.ones((55, 512))
+
+    def turns() -> None:
+        total = 0
+        for number in range(1_000_000):
+            total += number & 7
+
+    def sums() -> None:
+        for _ in range(1_000):
+            array + array
+
+    return Yardstick(*(min(_timed(work) for _ in range(runs)) for work in (turns, sums)))
+
+
+def _timed(work: Callable[[], None]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
 
 
 class Cost(NamedTuple):
