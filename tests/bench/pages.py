@@ -43,10 +43,10 @@ INTRODUCTION = """\
 Generated on {date} by `make bench OUT=docs/reference`, on {machine}.
 
 Figures are ratios to a bound or a peer measured in the same run where there is one, with the absolute numbers beside
-them: those depend on the machine, and on what else runs on it. The yardstick is {turns:.0f} ms of processor for a million
-turns of a loop and {sums:.0f} ms for a thousand sums of arrays: where it is half as long, so is what takes time below.
-Latencies and capacities are predictions; [how well it predicts](prediction-accuracy.md) is another page. Nothing here
-was served on a GPU.
+them: those depend on the machine, and on what else runs on it. The yardstick is {turns:.0f} ms of processor for a
+million turns of a loop and {sums:.0f} ms for a thousand sums of arrays: where it is half as long, so is what takes time
+below. Latencies and capacities are predictions; [how well it predicts](prediction-accuracy.md) is another page. Nothing
+here was served on a GPU.
 
 ## One plan
 
