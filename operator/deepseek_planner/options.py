@@ -112,6 +112,15 @@ class Option(NamedTuple):
         return self._replace(replica=replica, sized=sized, capacity=sized.capacity, loads=(), refusal=None)
 
 
+class Enough(NamedTuple):
+    """What makes larger shapes needless."""
+
+    requests_per_s: float
+    """That one replica must sustain, with all headroom that may be asked for."""
+    running: frozenset[tuple[Shape, str]]
+    """Shapes that run, and the variants that they run: these may go on whatever else is enough."""
+
+
 Gate = Callable[[Request, Shape], Rejection | None]
 """Whether a shape is worth a closer look: asked after it fits and before its service is worked out."""
 
@@ -128,18 +137,23 @@ class Survey:
         multi_node: bool,
         classes: Sequence[RequestClass] = (),
         known: dict[Laid, Option | Rejection] | None = None,
+        enough: Enough | None = None,
     ) -> None:
         """With ``classes`` each option says what share of a replica a request of each class takes. What is ``known`` of
-        the same request is not sized again, and what is sized is added to it.
+        the same request is not sized again, and what is sized is added to it. With ``enough`` larger shapes than are
+        needed are left out.
         """
         self.classes = classes
         self.known = {} if known is None else known
+        self.enough = enough
         self.legal: list[tuple[int, Legal]] = []
         """What may run on each of the places, by number, of the model and of its variants."""
         self.places: dict[Laid, list[int]] = {}
         """Of each legal shape: nodes of other sizes offer the same ones again."""
-        self.pending: dict[Laid, _Weighing] = {}
+        self.pending: dict[Laid, Request] = {}
         self.settled: dict[Laid, Option | Rejection] = {}
+        self._smallest: dict[int, int] = {}
+        """By place, accelerators of the smallest shape of which one replica is enough."""
         permissions = [(each, _permission(each)) for each in (asked, *asked.variants)]
         for place, (wiring, gate) in enumerate(places):
             for each, permission in permissions:
@@ -158,28 +172,52 @@ class Survey:
         if refusal is not None or laid in self.known:
             self.settled[laid] = self.known[laid] if refusal is None else refusal
         else:
-            self.pending[laid] = _weighing(asked, laid)
+            self.pending[laid] = asked
+
+    def due(self, accelerators: int) -> list[_Weighing]:
+        """What is sized next: where shapes may be needless, those of so many accelerators that are not, when all that
+        are smaller are settled.
+        """
+        is_any = self.enough is None
+        due = [laid for laid in self.pending if is_any or laid.shape.accelerators <= accelerators]
+        asked = [(laid, self.pending.pop(laid)) for laid in due]
+        return [_weighing(one, laid) for laid, one in asked if not self._is_needless(laid, one)]
+
+    def settle(self, laid: Laid, found: Option | Rejection) -> None:
+        """What a shape sustains, or why it does not serve."""
+        self.settled[laid] = self.known[laid] = found
+        if self.enough is None or isinstance(found, Rejection) or laid.shape.nodes_per_replica > 1:
+            return
+        if found.whole_per_s >= self.enough.requests_per_s:
+            for place in self.places[laid]:
+                self._smallest.setdefault(place, laid.shape.accelerators)
+
+    def _is_needless(self, laid: Laid, asked: Request) -> bool:
+        """Whether wherever it may run one replica of a smaller shape is enough: that one costs less, takes less room
+        and is lost no more often, so that it stands in for it in every fleet with even routing.
+        """
+        size = laid.shape.accelerators
+        if self.enough is None or (laid.shape, asked.variant) in self.enough.running:
+            return False
+        return all(self._smallest.get(place, size) < size for place in self.places[laid])
 
 
 def weigh(surveys: Sequence[Survey]) -> list[dict[Laid, Option | Rejection]]:
-    """Of each survey all legal shapes: what they sustain, or why they do not serve. All are sized together: that is
-    what makes weighing many of them quick.
+    """Of each survey the legal shapes: what they sustain, or why they do not serve. Those of a size are sized together:
+    that is what makes weighing many of them quick.
     """
-    pending = [(survey, one) for survey in surveys for one in survey.pending.values()]
-    sized = size([one.replica for _, one in pending])
-    outcomes = (
-        _for_some(one, survey.classes, by_class, too_slow(one.asked, one.replica, found.idle))
-        if found.capacity is None
-        else _option(one, found, found.capacity, _loads(by_class))
-        for (survey, one), found, by_class in zip(pending, sized, _apart(pending), strict=True)
-    )
-    weighed = []
-    for survey in surveys:
-        found = dict(zip(survey.pending, islice(outcomes, len(survey.pending)), strict=True))
-        survey.known.update(found)
-        found |= survey.settled
-        weighed.append({laid: found[laid] for laid in survey.places})
-    return weighed
+    sizes = sorted({laid.shape.accelerators for survey in surveys for laid in survey.pending})
+    for accelerators in sizes if any(survey.enough for survey in surveys) else sizes[-1:]:
+        pending = [(survey, one) for survey in surveys for one in survey.due(accelerators)]
+        sized = size([one.replica for _, one in pending])
+        for (survey, one), found, by_class in zip(pending, sized, _apart(pending), strict=True):
+            survey.settle(
+                one.laid,
+                _for_some(one, survey.classes, by_class, too_slow(one.asked, one.replica, found.idle))
+                if found.capacity is None
+                else _option(one, found, found.capacity, _loads(by_class)),
+            )
+    return [{laid: survey.settled[laid] for laid in survey.places if laid in survey.settled} for survey in surveys]
 
 
 def _permission(asked: Request) -> Permission:

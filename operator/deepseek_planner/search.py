@@ -42,7 +42,7 @@ from deepseek_planner.plan import (
 from deepseek_planner.service import lengths
 from deepseek_planner.supply import Supply
 from deepseek_planner.units import MicroUsd, format_usd_needed
-from deepseek_planner.weighing import Outcome, Sizes, Telling, World, distinct, find, find_all
+from deepseek_planner.weighing import CROWD, Outcome, Sizes, Telling, World, distinct, find, find_all
 from deepseek_planner.what_if import Case, Cost, Least
 
 MOST_TURNS = 3
@@ -55,7 +55,8 @@ def plan(snapshot: Snapshot, catalog: Catalog, policy: Policy, *, explains: bool
     With ``explains`` each holds its candidates: all that was weighed, in dollars.
     """
     offerings = tuple(sorted(snapshot.offerings, key=lambda offering: offering.pool))
-    telling = Telling.EVERYTHING if explains else Telling.REFUSALS
+    telling = Telling.NEEDED if len(snapshot.deployments) > CROWD else Telling.REFUSALS
+    telling = Telling.EVERYTHING if explains else telling
     cluster = Cluster(World(catalog, offerings, Market(snapshot, policy, Supply(offerings)), telling))
     # What no plan will change keeps what it holds, whatever its priority: a resource that cannot be read, a paused one.
     known = {deployment.key for deployment in snapshot.deployments}
@@ -201,6 +202,9 @@ class Cluster:
         )
         if not _is_possible(allotment):
             market = self._world.market
+            if self._world.telling is Telling.NEEDED:  # what would serve is found by what was refused
+                outcome = find(replace(self._world, telling=Telling.REFUSALS), outcome.deployment)
+                planned = replace(planned, rejections=outcome.rejections)
             case = Case(outcome.deployment, self._world.offerings, market.snapshot.multi_node)
             change = remedy.smallest_change(case, outcome.rejections, _WhatIf(self._world, self._held))
             obstacle = "" if change else remedy.obstacle(outcome.deployment, outcome.rejections)

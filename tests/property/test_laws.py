@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
+from deepseek_planner import search
 from deepseek_planner.demand import AccuracyClass, LatencyTarget, Objectives
 from deepseek_planner.digest import canonical_json
 from deepseek_planner.plan import DeploymentPlan, EngineGroup, Fleet, Placement, Plan, Policy, Routing, Snapshot
@@ -51,6 +53,25 @@ def cost(found: Plan) -> int:
 def is_served(found: Plan) -> bool:
     """Whether everybody gets all of what was asked for."""
     return all(item.is_feasible and item.shortage is None for item in found.deployments.values())
+
+
+@QUICK
+@given(seed=seeds, running=st.booleans())
+def test_shapes_larger_than_one_that_is_enough_make_no_plan_better(seed: int, running: bool) -> None:
+    """Of a crowd nobody looks at them; what cannot be served is told the same."""
+    for empty in (cluster(seed), small_world(seed, CATALOG)):
+        snapshot = replace(empty, fleet=fleet_of(planned(empty, Policy()))) if running else empty
+        of_few = planned(snapshot, Policy()).deployments
+        with patch.object(search, "CROWD", 0):
+            of_crowd = planned(snapshot, Policy()).deployments
+
+        assert sum(map(weighed_usd, of_crowd.values())) == pytest.approx(sum(map(weighed_usd, of_few.values())))
+        for key, item in of_few.items():
+            other = of_crowd[key]
+            assert (other.shortage is None, other.is_feasible) == (item.shortage is None, item.is_feasible)
+            if not item.is_feasible and item.shortage is None:
+                assert (other.smallest_change, other.obstacle) == (item.smallest_change, item.obstacle)
+                assert other.rejections == item.rejections
 
 
 @QUICK
