@@ -106,8 +106,8 @@ class Demo:
         try:
             async with asyncio.TaskGroup() as sending:
                 high = await self._drive_up(load, sending)
-                before = await self._drive_down(load, sending, stop := asyncio.Event())
-                after = await self._rebalance()
+                await self._drive_down(load, sending, stop := asyncio.Event())
+                before, after = await self._rebalance()
                 stop.set()
         except* BrokenPromiseError as broken:
             raise broken.exceptions[0] from None
@@ -180,7 +180,7 @@ class Demo:
         stop.set()
         return self._reading()
 
-    async def _drive_down(self, load: Load, sending: asyncio.TaskGroup, stop: asyncio.Event) -> Reading:
+    async def _drive_down(self, load: Load, sending: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         self.screen.title(f"5/7  load goes down: {LOW_PER_S * 60:.0f} requests a minute, until an alert says so")
         while not self.alerts.empty():
             self.alerts.get_nowait()
@@ -192,19 +192,28 @@ class Demo:
                 while True:
                     hint = await self.alerts.get()
                     if hint.status == "firing" and hint.alert in WASTE:
-                        return self._reading()
+                        return
         except TimeoutError:
             raise BrokenPromiseError(f"none of {', '.join(WASTE)} fired within {ALERT_LIMIT_S:.0f} s") from None
         finally:
             rows.cancel()
 
-    async def _rebalance(self) -> Reading:
+    async def _rebalance(self) -> tuple[Reading, Reading]:
+        """What was measured last of two engines, when the window holds least of the load before, and then of one."""
         self.screen.title("6/7  the alert woke the loop, which looks at everything and decides")
-        await self._within(MOVE_LIMIT_S, lambda: self._ready() == self._existing() == 1, "one engine instead of two")
+        before = self._reading()
+
+        def is_alone() -> bool:
+            nonlocal before
+            if self._ready() == 2:
+                before = self._reading()
+            return self._ready() == self._existing() == 1
+
+        await self._within(MOVE_LIMIT_S, is_alone, "one engine instead of two")
         self.screen.line("rebalanced: 2 -> 1 engines", console.GREEN)
         self._heading()
         await self._rows(AFTER_S)
-        return self._reading()
+        return before, self._reading()
 
     def _summary(self, planned: DeploymentPlan, readings: Sequence[Reading], load: Load) -> None:
         measurements = self.world.measurements
