@@ -11,8 +11,8 @@ from deepseek_planner.demand import classes
 from deepseek_planner.hardware import InterNode, IntraNode
 from deepseek_planner.legal import Wiring
 from deepseek_planner.models import Precision
-from deepseek_planner.options import Option
-from deepseek_planner.plan import DeploymentInput, Rejection, RejectionReason
+from deepseek_planner.options import Enough, Option, Survey, weigh
+from deepseek_planner.plan import DeploymentInput, Rejection, RejectionReason, Shape
 from deepseek_planner.precision import loss_rank
 from support.planning import CATALOG, demand, deployment, lengths, objectives, weighed
 
@@ -49,6 +49,25 @@ def test_nodes_of_another_size_offer_the_same_shapes() -> None:
     for one in whole:
         if one.shape in small:
             assert one is small[one.shape]
+
+
+def worth_sizing(asked: DeploymentInput, enough: Enough | None) -> set[Shape]:
+    wanted = request(asked, CATALOG, is_measured=False)
+    places = [(place, lambda _asked, _shape: None) for place in (H100, H200)]
+    (weighed_of,) = weigh([Survey(wanted, places, CATALOG, multi_node=False, enough=enough)])
+    return {laid.shape for laid, item in weighed_of.items() if isinstance(item, Option)}
+
+
+def test_no_shape_is_sized_that_is_larger_than_one_that_is_enough() -> None:
+    asked = deployment(QWEN_7B, objectives=objectives(ttft_s=3.0))
+    everything = worth_sizing(asked, None)
+    needed = worth_sizing(asked, Enough(1.0, frozenset()))
+    large = max(everything, key=lambda shape: shape.accelerators)
+
+    assert {shape.accelerators for shape in everything} == {1, 2, 4}
+    assert needed == {shape for shape in everything if shape.accelerators == 1}
+    assert worth_sizing(asked, Enough(1.0, frozenset({(large, "")}))) == needed | {large}, "what runs may go on"
+    assert worth_sizing(asked, Enough(1e6, frozenset())) == everything, "nothing is enough for that"
 
 
 def test_variants_come_after_all_precisions_of_the_own_model() -> None:
