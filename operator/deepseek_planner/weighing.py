@@ -137,7 +137,7 @@ def _size(shape: Shape) -> tuple[str, int, int]:
     return shape.accelerator, shape.accelerators, shape.nodes_per_replica
 
 
-SURVEYED_TOGETHER = 32
+SURVEYED_TOGETHER = 128
 """Deployments whose shapes are sized at once: enough for quick sums, few enough to be forgotten soon."""
 
 
