@@ -43,6 +43,7 @@ class Engine:
             return web.Response(status=500, text="cannot schedule new futures after shutdown")
         if self.fault == "cannot-generate" or (self.fault == "stuck" and self.finished > 1):
             await asyncio.sleep(3600 if self.fault == "stuck" else 0)
+            # The engine's words, not ours: what it says of a kernel that it lacks.
             return web.Response(status=500, text="NotImplementedError")
         if not probe:
             self.state.enter(time.monotonic())

@@ -21,6 +21,7 @@ class Client:
 
     async def generate_one(self, prompt: object, *, timeout_s: float) -> Tokens:
         if not self.generates:
+            # As the client passes on what an engine says of a kernel that it lacks.
             raise EngineError("/v1/completions: HTTP 500: NotImplementedError")
         return Tokens(input=4, output=1)
 
