@@ -41,8 +41,6 @@ def startable(
     offerings: list[Offering], shape: Shape, known: Sequence[Setback], model: str = ""
 ) -> tuple[list[Offering], list[Rejection]]:
     """Offerings on which engines of the shape, of a variant or the model itself, were not given up lately; why not."""
-    if not known:
-        return offerings, []
     found: list[Offering] = []
     rejections: list[Rejection] = []
     for offering in offerings:

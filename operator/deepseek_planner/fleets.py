@@ -15,19 +15,13 @@ from deepseek_planner.asked import Request
 from deepseek_planner.budgets import limited_requests_per_min, over_budget, per_million_tokens
 from deepseek_planner.forecast import replicas_needed, wobble
 from deepseek_planner.hardware import CapacityType, Offering
-from deepseek_planner.market import Buyer, Fleet, Market, Purchase, Quote, Replicas
+from deepseek_planner.market import CROWD, Buyer, Fleet, Market, Purchase, Quote, Replicas
 from deepseek_planner.options import Option
 from deepseek_planner.plan import Rejection, RejectionReason
 from deepseek_planner.units import MicroUsd, format_usd, format_usd_allowed, format_usd_needed
 
 MORE_AT_MOST = 2
 """Replicas beyond twice the needed ones that are tried against losses before a fleet is refused."""
-
-
-MOST_COVERED = 60
-"""Deployments that are planned together up to which each shape alone is spread over pools to bear its losses. Of more,
-that takes a fifth of the time, and what is said of other shapes rests on it: plans are spread anyway.
-"""
 
 
 def fleets(market: Market, buyer: Buyer, option: Option, ranked: tuple[Quote, ...]) -> list[Fleet | Rejection]:
@@ -113,7 +107,7 @@ def _surely(market: Market, buyer: Buyer, option: Option, ranked: tuple[Quote, .
     if _reached(market, buyer, option, first.parts) >= percent:
         return first
     found = None
-    if len(market.snapshot.deployments) <= MOST_COVERED:
+    if len(market.snapshot.deployments) <= CROWD:
         found = _covered(market, buyer, option, ranked, needed)
     return found or _grown(market, buyer, option, ranked, first)
 

@@ -15,6 +15,10 @@ from deepseek_planner.plan import Policy, Shape, Snapshot
 from deepseek_planner.supply import Supply
 from deepseek_planner.units import MicroUsd
 
+CROWD = 60
+"""Deployments planned together beyond which less is told of what each could have beside its plan: shapes alone are not
+spread over pools to bear their losses, as plans are anyway, and shapes larger than is needed are left out.
+"""
 Replicas = tuple[tuple[int, int], ...]
 """By index of a quote."""
 Purchase = tuple[tuple[tuple[Offering, int], ...], MicroUsd, MicroUsd]

@@ -20,7 +20,7 @@ from deepseek_planner.catalog import Catalog
 from deepseek_planner.digest import digest
 from deepseek_planner.hardware import Offering
 from deepseek_planner.idle import left_idle, warning
-from deepseek_planner.market import Market
+from deepseek_planner.market import CROWD, Market
 from deepseek_planner.mixing import Mix, Question
 from deepseek_planner.plan import (
     Candidate,
@@ -42,7 +42,7 @@ from deepseek_planner.plan import (
 from deepseek_planner.service import lengths
 from deepseek_planner.supply import Supply
 from deepseek_planner.units import MicroUsd, format_usd_needed
-from deepseek_planner.weighing import CROWD, Outcome, Sizes, Telling, World, distinct, find, find_all
+from deepseek_planner.weighing import Outcome, Sizes, Telling, World, distinct, find, find_all
 from deepseek_planner.what_if import Case, Cost, Least
 
 MOST_TURNS = 3

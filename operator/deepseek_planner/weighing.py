@@ -55,10 +55,6 @@ class Telling(IntEnum):
     """Every alternative with its dollars, too."""
 
 
-CROWD = 60
-"""Deployments planned together beyond which of each only what is needed is told: it takes a third less time."""
-
-
 @dataclass(frozen=True, slots=True)
 class World:
     """What all deployments of a snapshot share."""
