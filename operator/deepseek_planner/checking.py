@@ -14,7 +14,7 @@ from deepseek_planner.allocation import Allotment
 from deepseek_planner.demand import LengthDistribution
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.market import Market
-from deepseek_planner.mixing import NOBODY, Lot, Mix, Question, mix, with_offers
+from deepseek_planner.mixing import NOBODY, Lot, Mix, Question, mix, prompts_of, with_offers
 from deepseek_planner.plan import Routing
 from deepseek_planner.service import Lengths, lengths_of
 
@@ -35,7 +35,9 @@ def checked(asked: Question, allotment: Allotment) -> tuple[Mix, dict[int, float
     for lot in found.lots:
         number = _number(asked, lot)
         rate = found.requests_per_s * lot.share / lot.replicas
-        option = lot.option.at_mix(lengths(asked, lot.by_class))
+        prompts = prompts_of(found, lot)
+        assert prompts is not None  # a part that gets nothing is none
+        option = lot.option.at_mix(lengths(asked, lot.by_class), *prompts)
         if option is None:
             heavier[number] = MOST_HEAVIER
         elif option.capacity.rate_per_s * (1 + TOLERANCE) < rate:

@@ -162,6 +162,29 @@ def classes(
     return tuple(found)
 
 
+def narrowed(demand: Demand, above_tokens: int, up_to_tokens: int) -> Demand:
+    """The part of it whose prompts have more than so many and up to so many tokens: of a bucket that reaches beyond
+    either end, as much as if all of it were between them. All of it where nothing is said of such prompts.
+    """
+    prompts, below = [], 0
+    for bucket in demand.input_tokens.buckets:
+        if below < up_to_tokens and bucket.up_to_tokens > above_tokens:
+            end = min(bucket.up_to_tokens, up_to_tokens)
+            mean = min(max(bucket.mean_tokens, above_tokens), end)
+            prompts.append(replace(bucket, up_to_tokens=end, mean_tokens=mean))
+        below = bucket.up_to_tokens
+    if tuple(prompts) == demand.input_tokens.buckets or not any(bucket.share for bucket in prompts):
+        return demand
+    share, inputs = _whole(prompts)
+    return replace(
+        demand,
+        expected_requests_per_min=demand.expected_requests_per_min * share,
+        peak_requests_per_min=demand.peak_requests_per_min * share,
+        input_tokens=inputs,
+        output_tokens=answers(inputs, demand.input_tokens, demand.output_tokens),
+    )
+
+
 def answers(prompts: LengthDistribution, inputs: LengthDistribution, outputs: LengthDistribution) -> LengthDistribution:
     """Lengths of the answers to some ``prompts`` of all ``inputs``, where all answers together are ``outputs``.
 

@@ -1,14 +1,17 @@
 """How an engine is set: every parameter that the plan owns, from what was declared alone.
 
-A change in load, a measurement or a price restarts nothing, because none of them enters here. Why a parameter has
+A change in load, a measurement or a price restarts nothing, because none of them enters here. Where a router sends
+an engine a part of the prompts only, its settings follow from what was declared of these. Why a parameter has
 its value is :mod:`engine_reasons`' to say; the reasons are made for the placements that are shown, not per candidate.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
+from deepseek_planner import demand
 from deepseek_planner.demand import AccuracyClass
 from deepseek_planner.hardware import Accelerator
 from deepseek_planner.memory import CACHE_UNIT_BYTES, Fit, activation_bytes, shard
@@ -16,7 +19,7 @@ from deepseek_planner.models import LatentAttention, ModelSpec
 from deepseek_planner.plan import DeploymentInput, EngineParameters, Shape
 from deepseek_planner.precision import PrecisionChoice
 from deepseek_planner.prediction.batching import CACHE_HELD_OUTPUT
-from deepseek_planner.service import Lengths
+from deepseek_planner.service import Lengths, lengths
 
 GIB = float(1 << 30)
 
@@ -69,18 +72,26 @@ class Wanted(NamedTuple):
 
 def wanted(deployment: DeploymentInput, declared: Lengths) -> Wanted:
     """Lengths as ``declared``, whatever has been measured since."""
-    demand, target = deployment.demand, deployment.objectives.time_to_first_token
-    longest, shared = demand.input_tokens.max_tokens, demand.shared_prefix_tokens
+    asked, target = deployment.demand, deployment.objectives.time_to_first_token
+    longest, shared = asked.input_tokens.max_tokens, asked.shared_prefix_tokens
     return Wanted(
         deployment=deployment,
         declared=declared,
-        longest_tokens=longest + demand.output_tokens.max_tokens,
+        longest_tokens=longest + asked.output_tokens.max_tokens,
         shared_tokens=declared.input_mean - declared.prefill_mean,
         held_tokens=declared.prefill_mean + declared.running_longer + CACHE_HELD_OUTPUT * declared.output_mean,
         far_prompt_tokens=0.0 if target is None else declared.prefill_at[target.percentile],
         prefix_tokens=min(shared, longest) if shared else longest,
         is_critical=deployment.objectives.accuracy_class is AccuracyClass.CRITICAL,
     )
+
+
+def narrowed(whole: Wanted, above_tokens: int, up_to_tokens: int) -> Wanted:
+    """The same of the requests whose prompts have more than so many and up to so many tokens."""
+    part = demand.narrowed(whole.deployment.demand, above_tokens, up_to_tokens)
+    if part is whole.deployment.demand:
+        return whole
+    return wanted(replace(whole.deployment, demand=part), lengths(part))
 
 
 class EngineQuestion(NamedTuple):

@@ -48,7 +48,7 @@ def _longest(asked: EngineQuestion, engine: EngineParameters) -> EngineReason:
     return EngineReason(
         "maxModelLen",
         f"{engine.max_model_len_tokens}",
-        f"the longest request declared: {demand.input_tokens.max_tokens} tokens in and "
+        f"the longest request declared for it: {demand.input_tokens.max_tokens} tokens in and "
         f"{demand.output_tokens.max_tokens} out, of {asked.model.max_context_tokens} that the model takes",
     )
 

@@ -308,13 +308,13 @@ def placements(found: Mix, every: Sequence[Prediction]) -> tuple[Placement, ...]
             model=lot.option.model,
             engine_reasons=lot.option.engine_reasons,
             prediction=predicted,
-            input_tokens=_prompts(found, lot),
+            input_tokens=prompts_of(found, lot),
         )
         for lot, share, predicted in zip(found.lots, shares, every, strict=True)
     )
 
 
-def _prompts(found: Mix, lot: Lot) -> tuple[int, int] | None:
+def prompts_of(found: Mix, lot: Lot) -> tuple[int, int] | None:
     """Prompt lengths that go there; None where all lengths go everywhere."""
     if found.routing is Routing.EVEN:
         return None

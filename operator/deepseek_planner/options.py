@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
 from deepseek_planner.asked import Request
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.demand import RequestClass
-from deepseek_planner.engine import EngineQuestion, cache_ratio, parameters
+from deepseek_planner.engine import EngineQuestion, Wanted, cache_ratio, narrowed, parameters
 from deepseek_planner.engine_reasons import reasons
 from deepseek_planner.legal import Laid, Legal, Permission, Wiring, legal
-from deepseek_planner.memory import CACHE_UNIT_BYTES, Fit
+from deepseek_planner.memory import CACHE_UNIT_BYTES
 from deepseek_planner.plan import (
     Confidence,
     EngineParameters,
@@ -26,10 +27,9 @@ from deepseek_planner.plan import (
     Rejection,
     Shape,
 )
-from deepseek_planner.precision import PrecisionChoice
 from deepseek_planner.prediction.batching import CACHE_HELD_OUTPUT
 from deepseek_planner.refusals import context_too_long, does_not_fit, in_time, too_slow
-from deepseek_planner.service import Lengths, Replica, Service, lengths_of
+from deepseek_planner.service import Lengths, Limits, Replica, Service, lengths_of
 from deepseek_planner.sizing import Sized, size
 from deepseek_planner.slowest import slowest
 
@@ -40,7 +40,6 @@ class Option(NamedTuple):
     shape: Shape
     model: str
     """The variant that serves; empty: the deployment's own model."""
-    choice: PrecisionChoice
     engine: EngineParameters
     replica: Replica
     sized: Sized
@@ -48,11 +47,12 @@ class Option(NamedTuple):
     """At the highest rate that keeps the targets with the margin."""
     loss_rank: int
     """Order by the quality it may cost: 0 for the native precision; variants come after all precisions of the model."""
+    laid: Laid
     question: EngineQuestion
-    memory: Fit
     loads: tuple[float, ...] = ()
     """By class of lengths, the share of one replica that one request per second of that class takes; infinite where it
-    cannot serve the class within the targets. Empty where requests are not routed by length."""
+    cannot serve the class within the targets. Empty where requests are not routed by length. Engines are set up for
+    what they get: what serves a class alone has settings of its own."""
     refusal: Rejection | None = None
     """Why it must not serve all lengths: it is for some classes only, and sized for the first of them."""
 
@@ -78,7 +78,7 @@ class Option(NamedTuple):
     @property
     def engine_reasons(self) -> tuple[EngineReason, ...]:
         """Why each engine parameter has its value; worked out when asked for."""
-        return reasons(self.question, self.memory, self.engine, prefill_share=self.capacity.prefill_share)
+        return reasons(self.question, self.laid.memory, self.engine, prefill_share=self.capacity.prefill_share)
 
     def at_rate(self, rate_per_s: float) -> Service:
         """Service of one replica at a rate; at its capacity where the rate is higher."""
@@ -102,14 +102,24 @@ class Option(NamedTuple):
             prefill_share=service.prefill_share,
         )
 
-    def at_mix(self, demand: Lengths) -> Option | None:
-        """The same replica with requests of other lengths; None where it then misses a target even when idle."""
-        most = _max_running(self.question, self.memory, self.engine, demand)
-        replica = self.replica._replace(demand=demand, max_running=most)
+    def at_mix(self, demand: Lengths, above_tokens: int, up_to_tokens: int) -> Option | None:
+        """A replica that is set up for requests of these lengths alone, their prompts above and up to so many tokens;
+        None where it misses a target even when idle.
+        """
+        wanted = narrowed(self.question.wanted, above_tokens, up_to_tokens)
+        question, replica = _set_up(self.laid, wanted, demand, self.replica.limits)
         (sized,) = size([replica])
         if sized.capacity is None:
             return None
-        return self._replace(replica=replica, sized=sized, capacity=sized.capacity, loads=(), refusal=None)
+        return self._replace(
+            engine=replica.engine,
+            replica=replica,
+            sized=sized,
+            capacity=sized.capacity,
+            question=question,
+            loads=(),
+            refusal=None,
+        )
 
 
 class Enough(NamedTuple):
@@ -150,10 +160,12 @@ class Survey:
         """What may run on each of the places, by number, of the model and of its variants."""
         self.places: dict[Laid, list[int]] = {}
         """Of each legal shape: nodes of other sizes offer the same ones again."""
-        self.pending: dict[Laid, Request] = {}
+        self.pending: dict[Laid, _Pending] = {}
         self.settled: dict[Laid, Option | Rejection] = {}
         self._smallest: dict[int, int] = {}
         """By place, accelerators of the smallest shape of which one replica is enough."""
+        self._shorter: dict[tuple[str, int], Request] = {}
+        """By variant and number of classes, the same asked of these prompts alone."""
         permissions = [(each, _permission(each)) for each in (asked, *asked.variants)]
         for place, (wiring, gate) in enumerate(places):
             for each, permission in permissions:
@@ -168,11 +180,24 @@ class Survey:
                     self._look_at(each, permitted, laid, gate)
 
     def _look_at(self, asked: Request, permitted: Legal, laid: Laid, gate: Gate) -> None:
-        refusal = _refusal(asked, permitted, laid, gate)
+        too_large, classes = _too_large(asked, permitted, laid), len(self.classes)
+        if too_large is not None:
+            classes = next((n for n in range(classes - 1, 0, -1) if _fits(self._first(n, asked), laid)), 0)
+        refusal = too_large if too_large is not None and not classes else gate(asked, laid.shape)
         if refusal is not None or laid in self.known:
             self.settled[laid] = self.known[laid] if refusal is None else refusal
         else:
-            self.pending[laid] = asked
+            one = asked if too_large is None else self._first(classes, asked)
+            self.pending[laid] = _Pending(one, classes, too_large)
+
+    def _first(self, classes: int, asked: Request) -> Request:
+        """The same of so many classes, the shortest prompts first."""
+        key = asked.variant, classes
+        known = self._shorter.get(key)
+        if known is None:
+            wanted = narrowed(asked.wanted, 0, self.classes[classes - 1].up_to_tokens)
+            known = self._shorter[key] = replace(asked, wanted=wanted, demand=wanted.declared)
+        return known
 
     def due(self, accelerators: int) -> list[_Weighing]:
         """What is sized next: where shapes may be needless, those of so many accelerators that are not, when all that
@@ -181,7 +206,7 @@ class Survey:
         is_any = self.enough is None
         due = [laid for laid in self.pending if is_any or laid.shape.accelerators <= accelerators]
         asked = [(laid, self.pending.pop(laid)) for laid in due]
-        return [_weighing(one, laid) for laid, one in asked if not self._is_needless(laid, one)]
+        return [_weighing(one, laid) for laid, one in asked if not self._is_needless(laid, one.asked)]
 
     def settle(self, laid: Laid, found: Option | Rejection) -> None:
         """What a shape sustains, or why it does not serve."""
@@ -211,12 +236,7 @@ def weigh(surveys: Sequence[Survey]) -> list[dict[Laid, Option | Rejection]]:
         pending = [(survey, one) for survey in surveys for one in survey.due(accelerators)]
         sized = size([one.replica for _, one in pending])
         for (survey, one), found, by_class in zip(pending, sized, _apart(pending), strict=True):
-            survey.settle(
-                one.laid,
-                _for_some(one, survey.classes, by_class, too_slow(one.asked, one.replica, found.idle))
-                if found.capacity is None
-                else _option(one, found, found.capacity, _loads(by_class)),
-            )
+            survey.settle(one.laid, _settled(one, found, survey.classes, by_class))
     return [{laid: survey.settled[laid] for laid in survey.places if laid in survey.settled} for survey in surveys]
 
 
@@ -235,101 +255,125 @@ def _legal(asked: Request, permission: Permission, wiring: Wiring, catalog: Cata
     return legal(asked.model, accelerator, wiring, permission, multi_node=multi_node, prefix=prefix)
 
 
+class _Pending(NamedTuple):
+    """What is asked of a shape that is to be sized."""
+
+    asked: Request
+    classes: int
+    """Of lengths that fit it, the shortest prompts first."""
+    too_large: Rejection | None
+    """Why no others do."""
+
+
 class _Weighing(NamedTuple):
     """A shape that fits, before its service is worked out."""
 
-    asked: Request
+    pending: _Pending
     laid: Laid
     replica: Replica
     question: EngineQuestion
 
 
-def _refusal(asked: Request, permitted: Legal, laid: Laid, gate: Gate) -> Rejection | None:
-    """Why a shape need not be sized."""
-    shape, memory, longest = laid.shape, laid.memory, asked.wanted.longest_tokens
+def _too_large(asked: Request, permitted: Legal, laid: Laid) -> Rejection | None:
+    """Why a shape does not take the longest request."""
+    shape, longest = laid.shape, asked.wanted.longest_tokens
+    if _fits(asked, laid):
+        return None
     if longest > asked.model.max_context_tokens:
         return context_too_long(asked, shape)
-    if memory.cache < max(memory.sequence_bytes(longest), CACHE_UNIT_BYTES):
-        key = shape, longest
-        known = permitted.too_large.get(key)
-        if known is None:
-            known = permitted.too_large[key] = does_not_fit(asked, permitted, shape, memory)
-        return known
-    return gate(asked, shape)
+    key = shape, longest
+    known = permitted.too_large.get(key)
+    if known is None:
+        known = permitted.too_large[key] = does_not_fit(asked, permitted, shape, laid.memory)
+    return known
 
 
-def _weighing(asked: Request, laid: Laid) -> _Weighing:
-    question = EngineQuestion(asked.model, laid.shape, laid.accelerator, laid.choice, asked.wanted)
+def _fits(asked: Request, laid: Laid) -> bool:
+    longest, memory = asked.wanted.longest_tokens, laid.memory
+    is_taken = longest <= asked.model.max_context_tokens
+    return is_taken and memory.cache >= max(memory.sequence_bytes(longest), CACHE_UNIT_BYTES)
+
+
+def _weighing(pending: _Pending, laid: Laid) -> _Weighing:
+    asked = pending.asked
+    question, replica = _set_up(laid, asked.wanted, asked.demand, asked.limits)
+    return _Weighing(pending, laid, replica, question)
+
+
+def _set_up(laid: Laid, wanted: Wanted, demand: Lengths, limits: Limits) -> tuple[EngineQuestion, Replica]:
+    """One replica with its engine set for what is wanted, that gets requests of these lengths."""
+    question = EngineQuestion(laid.model, laid.shape, laid.accelerator, laid.choice, wanted)
     engine = parameters(question, laid.memory)
     compiled = laid.compiled(engine.kv_cache_dtype)
-    replica = Replica(
+    return question, Replica(
         compiled=compiled,
         engine=engine,
-        demand=asked.demand,
-        limits=asked.limits,
-        max_running=_max_running(question, laid.memory, engine, asked.demand),
+        demand=demand,
+        limits=limits,
+        max_running=_max_running(laid, engine, demand),
         margin=compiled.margin_percent / 100,
     )
-    return _Weighing(asked, laid, replica, question)
 
 
 def _apart(pending: Sequence[tuple[Survey, _Weighing]]) -> Iterator[list[tuple[Replica, Sized]]]:
-    """Of each shape: by class, what it sustains where it serves nothing else."""
+    """Of each shape: by class that fits it, what a replica sustains that is set up for it and serves nothing else."""
     replicas: list[Replica] = []
-    known: dict[int, Lengths] = {}
+    known: dict[tuple[int, int], tuple[Wanted, Lengths]] = {}
     for survey, one in pending:
-        for kind in survey.classes:
-            if id(kind) not in known:
-                shared = one.asked.deployment.demand.shared_prefix_tokens
-                known[id(kind)] = lengths_of(kind.input_tokens, kind.output_tokens, shared_prefix_tokens=shared)
-            demand = known[id(kind)]
-            most = _max_running(one.question, one.laid.memory, one.replica.engine, demand)
-            replicas.append(one.replica._replace(demand=demand, max_running=most))
+        asked = one.pending.asked
+        for kind in survey.classes[: one.pending.classes]:
+            key = id(kind), id(asked.wanted)
+            if key not in known:
+                shared = asked.deployment.demand.shared_prefix_tokens
+                demand = lengths_of(kind.input_tokens, kind.output_tokens, shared_prefix_tokens=shared)
+                known[key] = narrowed(asked.wanted, kind.above_tokens, kind.up_to_tokens), demand
+            replicas.append(_set_up(one.laid, *known[key], asked.limits)[1])
     found = zip(replicas, size(replicas), strict=True)
-    for survey, _ in pending:
-        yield list(islice(found, len(survey.classes)))
+    for _, one in pending:
+        yield list(islice(found, one.pending.classes))
 
 
-def _loads(by_class: Sequence[tuple[Replica, Sized]]) -> tuple[float, ...]:
-    """By class: what one request per second of it takes of a replica that serves nothing else."""
-    return tuple(math.inf if found.capacity is None else 1 / found.capacity.rate_per_s for _, found in by_class)
-
-
-def _for_some(
-    one: _Weighing, classes: Sequence[RequestClass], by_class: Sequence[tuple[Replica, Sized]], refusal: Rejection
+def _settled(
+    one: _Weighing, sized: Sized, classes: Sequence[RequestClass], by_class: Sequence[tuple[Replica, Sized]]
 ) -> Option | Rejection:
-    """A shape that misses a target with all lengths together: for the classes that it serves in time, if any."""
+    """What a shape sustains. One that does not take the longest requests, or misses a target with all lengths together,
+    is for the classes that it serves in time, if any.
+    """
+    loads = [math.inf if found.capacity is None else 1 / found.capacity.rate_per_s for _, found in by_class]
+    loads += [math.inf] * (len(classes) - len(loads))
+    refusal = one.pending.too_large
+    if refusal is None and sized.capacity is not None:
+        return _option(one, sized, sized.capacity, tuple(loads))
+    refusal = refusal or too_slow(one.pending.asked, one.replica, sized.idle)
     for replica, found in by_class:
         if found.capacity is not None:
-            loads = _loads(by_class)
-            option = _option(one._replace(replica=replica), found, found.capacity, loads)
+            option = _option(one._replace(replica=replica), found, found.capacity, tuple(loads))
             return option._replace(refusal=in_time(refusal, classes, loads))
     return refusal
 
 
 def _option(one: _Weighing, sized: Sized, capacity: Service, loads: tuple[float, ...]) -> Option:
-    shape, asked = one.laid.shape, one.asked
+    shape, asked = one.laid.shape, one.pending.asked
     return Option(
         shape,
         asked.variant,
-        one.laid.choice,
         one.replica.engine,
         one.replica,
         sized,
         capacity,
         asked.loss_rank + one.laid.loss_rank,
+        one.laid,
         one.question,
-        one.laid.memory,
         loads,
     )
 
 
-def _max_running(question: EngineQuestion, memory: Fit, engine: EngineParameters, demand: Lengths) -> float:
+def _max_running(laid: Laid, engine: EngineParameters, demand: Lengths) -> float:
     """Requests that fit the caches: a shared prefix is held once, and an answer is on average half written."""
-    shared = demand.input_mean - demand.prefill_mean
+    shared, memory = demand.input_mean - demand.prefill_mean, laid.memory
     held = demand.prefill_mean + demand.running_longer + CACHE_HELD_OUTPUT * demand.output_mean
-    per_token = memory.cache_per_token * cache_ratio(question.model, engine.kv_cache_dtype)
+    per_token = memory.cache_per_token * cache_ratio(laid.model, engine.kv_cache_dtype)
     once = memory.cache_per_sequence + shared * per_token if shared > 0 else 0.0
     room = max(1.0, (engine.kv_cache_bytes - once) / (memory.cache_per_sequence + held * per_token))
     # Every data-parallel rank has a cache and a scheduler of its own.
-    return question.shape.data_parallel * min(float(engine.max_num_seqs), room)
+    return laid.shape.data_parallel * min(float(engine.max_num_seqs), room)

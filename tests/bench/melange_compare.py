@@ -180,13 +180,12 @@ def _allocated(
 
 def _given(placements: Sequence[Placement], asked: Rates) -> dict[str, Rates]:
     """What each pool serves of each size: by the plan's ranges of prompts, and where these overlap by its shares."""
-    total = sum(rate for _, rate in asked)
     rates = [[rate if _takes(item, size) else 0.0 for item in placements] for size, rate in asked]
     for _ in range(FITTINGS):
         for column, item in enumerate(placements):
             sent = sum(row[column] for row in rates)
             for row in rates:
-                row[column] *= item.share_percent / 100 * total / sent if sent else 0.0
+                row[column] *= _per_s(item) / sent if sent else 0.0
         for row, (_, rate) in zip(rates, asked, strict=True):
             sent = sum(row)
             for column in range(len(placements)):
@@ -197,6 +196,13 @@ def _given(placements: Sequence[Placement], asked: Rates) -> dict[str, Rates]:
             (size, row[column]) for (size, _), row in zip(asked, rates, strict=True) if row[column] > 0
         ]
     return dict(given)
+
+
+def _per_s(placement: Placement) -> float:
+    """Requests that go there: its share to more digits than the plan shows."""
+    predicted = placement.prediction
+    assert predicted is not None
+    return predicted.capacity_requests_per_min / 60 * predicted.utilization_percent / 100
 
 
 def _takes(placement: Placement, size: Size) -> bool:

@@ -161,6 +161,9 @@ def missed(found: Found) -> list[str]:
             lines.append(f"{what}: the plan misses the target")
         if row.even is not None and row.ours.usd_per_hour > row.even + CENT_USD:
             lines.append(f"{what}: by length costs more than evenly")
+        for other in (row.melange, row.by_input):
+            if other is not None and other.holds and row.ours.usd_per_hour > other.usd_per_hour + CENT_USD:
+                lines.append(f"{what}: Melange's formulation holds for less")
     return lines
 
 

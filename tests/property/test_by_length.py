@@ -29,8 +29,8 @@ QUICK = settings(
 EVEN, BY_LENGTH = Policy(routing=Routing.EVEN), Policy(routing=Routing.BY_LENGTH)
 ROUNDING = 1.001
 """Predictions are floats, and what a lost request costs is predicted."""
-ROUNDED = 0.005
-"""Shares are whole percents."""
+ROUNDED = 0.01
+"""Shares are whole percents that sum to 100: one may be nearly a percent too high."""
 NEARLY = 1.03
 """So are those of which the rest is left, and it is of other prompts by as much."""
 
@@ -156,12 +156,15 @@ def _carries(
     wiring = Wiring(offering.accelerator, offering.gpus_per_node, offering.intra_node, offering.inter_node)
     # Without targets every shape that fits is there; with them it is then asked for these prompts.
     free = replace(asked, objectives=replace(asked.objectives, time_to_first_token=None, time_per_output_token=None))
-    ((options, _),) = weighed(request(free, CATALOG, is_measured=False), wiring)
+    ((options, _),) = weighed(request(free, CATALOG, is_measured=False), wiring, classes=classes(asked.demand))
     option = next(one for one in options if one.shape == item.shape and one.model == item.model)
-    limits = request(asked, CATALOG, is_measured=False).limits
-    replica = option.replica._replace(limits=limits, engine=item.engine)
-    strict = option._replace(replica=replica, engine=item.engine)
-    sized = strict.at_mix(demand)
+    strictly = request(asked, CATALOG, is_measured=False)
+    assert item.input_tokens is not None
+    sized = option._replace(
+        question=option.question._replace(wanted=strictly.wanted),
+        replica=option.replica._replace(limits=strictly.limits),
+    ).at_mix(demand, *item.input_tokens)
 
     assert sized is not None, f"{item.shape.name} misses a target with prompts of {item.input_tokens}"
+    assert sized.engine == item.engine
     assert sized.capacity.rate_per_s * item.replicas * NEARLY >= rate_per_s

@@ -19,6 +19,8 @@ from deepseek_planner.mix import highs, pairs
 from deepseek_planner.mix.asks import TOLERANCE, Mode, Seeker
 
 INFINITE = math.inf
+SLIVER = 0.1
+"""Of a class: so little of it evens loads out by little, and makes the engine that gets it one for longer prompts."""
 
 
 class _Cut(NamedTuple):
@@ -97,8 +99,38 @@ class Spread:
         return self._served[key]
 
     def shares(self, mode: Mode, counts: tuple[int, ...]) -> dict[int, tuple[float, ...]]:
-        """By item used: the part of each class that goes there, so that the fullest replica is as empty as can be."""
-        return self._balance(mode, counts)[2]
+        """By item used: the part of each class that goes there, so that the fullest replica is as empty as can be, but
+        for slivers of classes: these go where the rest of their class goes, if that has room.
+        """
+        shares = {place: list(parts) for place, parts in self._balance(mode, counts)[2].items()}
+        for place, parts in shares.items():
+            for number, part in enumerate(parts):
+                if 0 < part <= SLIVER < max(parts):
+                    self._move(mode, counts, shares, place, number)
+        return {place: tuple(parts) for place, parts in shares.items()}
+
+    def _move(self, mode: Mode, counts: Sequence[int], shares: dict[int, list[float]], place: int, number: int) -> None:
+        """What the item gets of a class to whichever of those with more of it is the emptiest then."""
+        sliver = shares[place][number]
+        full, best = min(
+            (
+                (
+                    self._filled(mode, counts, other, [*parts[:number], parts[number] + sliver, *parts[number + 1 :]]),
+                    other,
+                )
+                for other, parts in shares.items()
+                if parts[number] > SLIVER
+            ),
+            default=(INFINITE, place),
+        )
+        if full <= 1:
+            shares[best][number] += sliver
+            shares[place][number] = 0.0
+
+    def _filled(self, mode: Mode, counts: Sequence[int], place: int, parts: Sequence[float]) -> float:
+        """How full the item's replicas are with these parts of the classes."""
+        taken = zip(mode.rates, parts, self._loads[place], strict=True)
+        return sum(rate * part * load for rate, part, load in taken if part > 0) / counts[place]
 
     def _learn(self, mode: Mode, prices: dict[int, float]) -> None:
         """A cut from the prices of what is used; the rest is priced so high that it would not be taken."""

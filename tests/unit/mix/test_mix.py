@@ -88,6 +88,30 @@ def test_long_prompts_go_where_they_are_cheap_to_serve() -> None:
     assert solution.expected_usd_per_hour == 10 * DOLLAR
 
 
+def parts(solution: Solution) -> dict[int, tuple[float, ...]]:
+    return {part.offer: part.shares for part in solution.allotments[DeploymentKey("team", "a")].parts}
+
+
+def shared_out(small: tuple[float, float], large: tuple[float, float]) -> dict[int, tuple[float, ...]]:
+    """A small and a large card for one short and one long prompt per second, neither of which serves both alone."""
+    one, other = offer("small", 1, 0.0, loads=small), offer("large", 8, 0.0, option=1, loads=large)
+    asked = ask("a", 2.0, one, other, routing=Routing.BY_LENGTH, class_rates_per_s=(1.0, 1.0), max_replicas=2)
+    return parts(solve(Problem((asked,), (room("small", 1, gpus=1), room("large", 1, gpus=1)))))
+
+
+def test_a_sliver_of_a_class_goes_where_the_rest_of_it_has_room() -> None:
+    """Evened out, the small card would get 2 % of the long prompts, and have to be set up for them."""
+    assert shared_out((0.85, 5.0), (0.2, 0.95)) == {0: (1.0, 0.0), 1: (0.0, 1.0)}
+
+
+def test_what_evens_loads_out_by_much_is_shared() -> None:
+    assert shared_out((0.2, 2.0), (0.1, 0.95))[0] == pytest.approx((1.0, 0.75 / 2.95))
+
+
+def test_a_sliver_stays_where_the_others_have_no_room_for_it() -> None:
+    assert shared_out((0.8, 3.0), (0.3, 1.04))[0] == pytest.approx((1.0, 0.24 / 4.04))
+
+
 def test_spot_keeps_its_share_of_the_replicas() -> None:
     spot, firm = offer("spot", 1, 1.0, capacity_type=SPOT), offer("firm", 4, 1.0)
 

@@ -21,6 +21,7 @@ from support.planning import CATALOG, demand, deployment, lengths, objectives, o
 MODEL = "deepseek-r1-distill-qwen-7b"
 BY_LENGTH, EVEN = Policy(routing=Routing.BY_LENGTH), Policy(routing=Routing.EVEN)
 SMALL, LARGE = offering("a10g", "8", "small", max_nodes=1), offering("h100", "98.32", "large", max_nodes=2)
+SINGLE = offering("a10g", "1", "single", gpus_per_node=1, max_nodes=8)
 
 
 def chat(per_min: float = 2700, ttft_s: float = 0.6) -> DeploymentInput:
@@ -30,6 +31,16 @@ def chat(per_min: float = 2700, ttft_s: float = 0.6) -> DeploymentInput:
         MODEL,
         demand=demand(per_min, per_min, input_tokens=prompts),
         objectives=objectives(ttft_s=ttft_s, tpot_s=0.1, per_hour="1000"),
+    )
+
+
+def papers(per_min: float = 2100) -> DeploymentInput:
+    """The longest prompts take more cache than a small accelerator has beside the weights."""
+    prompts = lengths((500, 250.0, 0.9), (8000, 3000.0, 0.099), (120_000, 60_000.0, 0.001))
+    return deployment(
+        MODEL,
+        demand=demand(per_min, per_min, input_tokens=prompts),
+        objectives=objectives(ttft_s=300.0, tpot_s=0.1, per_hour="1000", accuracy="Critical"),
     )
 
 
@@ -61,6 +72,42 @@ def test_a_shape_too_slow_for_all_lengths_is_offered_for_those_that_it_serves_in
         assert option.refusal.value is not None
         assert option.refusal.value > 0.6
         assert option.refusal.message.endswith("; prompts of up to 500 tokens alone are served in time")
+
+
+def test_a_shape_without_room_for_the_longest_requests_is_offered_for_those_that_fit() -> None:
+    some = {option.name: option for option in small_options(papers())}["a10g-bf16-tp1"]
+
+    assert some.refusal is not None
+    assert some.refusal.reason is RejectionReason.DOES_NOT_FIT
+    assert some.refusal.message.endswith("; prompts of up to 8,000 tokens alone are served in time")
+    assert [kind.up_to_tokens for kind in classes(papers().demand)] == [500, 8000, 120_000]
+    assert [math.isfinite(load) for load in some.loads] == [True, True, False]
+    assert some.whole_per_s == 0.0
+
+
+def test_requests_that_a_shape_has_no_room_for_never_go_there() -> None:
+    mixed, even = (planned(papers(), policy, SINGLE, LARGE) for policy in (BY_LENGTH, EVEN))
+    by_pool = {item.pool: item for item in mixed.placements}
+
+    assert mixed.usd_per_hour < 0.7 * even.usd_per_hour
+    assert by_pool["single"].shape.name == "a10g-bf16-tp1"
+    assert by_pool["single"].input_tokens == (0, 500)
+    assert by_pool["large"].input_tokens == (0, 120_000)
+
+
+def test_each_engine_is_set_up_for_the_prompts_that_it_gets() -> None:
+    found = planned(papers(), BY_LENGTH, SINGLE, LARGE)
+    answers = papers().demand.output_tokens.max_tokens
+
+    assert len(found.placements) == 2
+    for item in found.placements:
+        assert item.input_tokens is not None
+        assert item.engine.max_model_len_tokens == item.input_tokens[1] + answers
+        longest = next(because.reason for because in item.engine_reasons if because.parameter == "maxModelLen")
+        assert longest.startswith(f"the longest request declared for it: {item.input_tokens[1]} tokens in")
+    # Set up for all prompts up to 8,000 tokens it would run 103 at once.
+    (small,) = (item for item in found.placements if item.pool == "single")
+    assert small.engine.max_num_seqs > 150
 
 
 def test_without_classes_there_is_nothing_but_the_refusal() -> None:

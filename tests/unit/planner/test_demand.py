@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepseek_planner.demand import LengthBucket, LengthDistribution, Measured, answers, classes, with_mean
+from deepseek_planner.demand import LengthBucket, LengthDistribution, Measured, answers, classes, narrowed, with_mean
 from support.planning import CHAT_INPUT, CHAT_OUTPUT, demand
 
 
@@ -70,6 +70,29 @@ def test_measured_means_move_the_borders():
 
     assert [one.up_to_tokens for one in found] == [600, 2000, 16384]
     assert sum(one.share * one.input_mean for one in found) == pytest.approx(CHAT_INPUT.mean_tokens / 2)
+
+
+@given(inputs=distributions(), outputs=distributions(), data=st.data())
+def test_a_demand_narrowed_to_its_classes_is_their_lengths(inputs, outputs, data):
+    whole = demand(600, 900, input_tokens=inputs, output_tokens=outputs)
+    found = classes(whole)
+    first, last = sorted(data.draw(st.tuples(*[st.integers(0, len(found) - 1)] * 2)))
+    part = narrowed(whole, found[first].above_tokens, found[last].up_to_tokens)
+    share = sum(one.share for one in found[first : last + 1])
+
+    assert part.input_tokens.max_tokens == found[last].up_to_tokens
+    assert part.input_tokens.mean_tokens * share == pytest.approx(
+        sum(one.share * one.input_mean for one in found[first : last + 1])
+    )
+    assert part.expected_requests_per_min == pytest.approx(600 * share)
+    assert narrowed(whole, 0, inputs.max_tokens) is whole
+
+
+def test_a_bucket_beyond_the_end_of_a_part_is_cut_there():
+    part = narrowed(demand(input_tokens=CHAT_INPUT), 500, 2000)
+
+    assert part.input_tokens.max_tokens == 2000
+    assert all(500 <= bucket.mean_tokens <= 2000 for bucket in part.input_tokens.buckets)
 
 
 @given(outputs=distributions(), mean=st.floats(1, 100_000))
