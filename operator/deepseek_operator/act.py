@@ -13,8 +13,8 @@ from deepseek_operator.settings import EngineSettings
 from deepseek_operator.world import Kind, Object, World, Writer
 from deepseek_planner.cost import usd_per_replica_hour
 from deepseek_planner.hardware import Offering
-from deepseek_planner.plan import DeploymentKey, EngineGroup
 from deepseek_planner.rollout import Step, StepKind
+from deepseek_planner.snapshot import DeploymentKey, EngineGroup
 from deepseek_planner.units import MicroUsd
 
 

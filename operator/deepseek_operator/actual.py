@@ -8,7 +8,7 @@ from typing import Any
 
 from deepseek_operator.view import fleet_usd_per_hour
 from deepseek_planner.explain import duration
-from deepseek_planner.plan import DeploymentInput, EngineGroup
+from deepseek_planner.snapshot import DeploymentInput, EngineGroup
 from deepseek_planner.units import MicroUsd, format_usd
 
 _WORTH_WRITING = 0.05

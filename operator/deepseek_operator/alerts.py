@@ -22,7 +22,7 @@ from typing import Any
 from aiohttp import web
 
 from deepseek_planner.errors import Problem
-from deepseek_planner.plan import DeploymentKey
+from deepseek_planner.snapshot import DeploymentKey
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from deepseek_operator.render.names import (
 from deepseek_operator.world import Object
 from deepseek_planner.cost import usd_per_replica_hour
 from deepseek_planner.hardware import Offering
-from deepseek_planner.plan import DeploymentKey, EngineGroup, Fleet, Shape
+from deepseek_planner.snapshot import DeploymentKey, EngineGroup, Fleet, Shape
 from deepseek_planner.units import MicroUsd, micro_usd
 
 _Name = tuple[str, str]

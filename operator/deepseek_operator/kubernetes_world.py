@@ -9,7 +9,7 @@ from typing import Protocol
 from deepseek_operator.cache import ObjectCache
 from deepseek_operator.world import Kind, Object
 from deepseek_planner.demand import Measured
-from deepseek_planner.plan import DeploymentInput, DeploymentKey
+from deepseek_planner.snapshot import DeploymentInput, DeploymentKey
 
 
 class Measurements(Protocol):

@@ -9,8 +9,8 @@ from enum import StrEnum
 
 from deepseek_operator.view import View
 from deepseek_planner.moves import Move, MoveReason, TargetGroup
-from deepseek_planner.plan import DeploymentKey
 from deepseek_planner.rollout import StepKind
+from deepseek_planner.snapshot import DeploymentKey
 
 _Answer = tuple[tuple[str, int], ...]
 """Names and replicas of the groups that a plan asks for."""

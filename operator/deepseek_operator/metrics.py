@@ -17,7 +17,8 @@ from deepseek_operator.alerts import Outcome
 from deepseek_operator.reconcile import DeploymentReport, Report
 from deepseek_operator.view import fleet_usd_per_hour, held
 from deepseek_planner import signals
-from deepseek_planner.plan import EngineGroup, Placement
+from deepseek_planner.plan import Placement
+from deepseek_planner.snapshot import EngineGroup
 from deepseek_planner.units import MicroUsd, usd
 
 _DEPLOYMENT = ("namespace", "name", "model")

@@ -16,7 +16,7 @@ from deepseek_operator.settings import Settings
 from deepseek_operator.world import Kind, Object, World
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.errors import InputError, Problem
-from deepseek_planner.plan import DeploymentInput, DeploymentKey, Setback, Snapshot
+from deepseek_planner.snapshot import DeploymentInput, DeploymentKey, Setback, Snapshot
 
 
 @dataclass(frozen=True, slots=True)

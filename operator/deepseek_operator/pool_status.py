@@ -13,8 +13,8 @@ from deepseek_planner.catalog import Catalog
 from deepseek_planner.errors import Problem
 from deepseek_planner.explain import duration
 from deepseek_planner.hardware import Offering
-from deepseek_planner.plan import Fleet, Policy, Snapshot
 from deepseek_planner.prices import REMEDIES, is_stale
+from deepseek_planner.snapshot import Fleet, Policy, Snapshot
 from deepseek_planner.units import format_usd
 
 

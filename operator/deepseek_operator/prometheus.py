@@ -22,8 +22,8 @@ from typing import Any
 import aiohttp
 
 from deepseek_planner.demand import Measured
-from deepseek_planner.plan import DeploymentInput, DeploymentKey
 from deepseek_planner.signals import duration
+from deepseek_planner.snapshot import DeploymentInput, DeploymentKey
 from deepseek_planner.units import MICRO_PER_USD, SECONDS_PER_HOUR, MicroUsd
 
 logger = logging.getLogger(__name__)

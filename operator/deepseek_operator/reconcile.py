@@ -30,9 +30,10 @@ from deepseek_planner import search
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.look import Look
 from deepseek_planner.moves import Hold, Move, TargetGroup, Verdict
-from deepseek_planner.plan import DeploymentInput, DeploymentKey, DeploymentPlan, EngineGroup, Plan, Policy, Snapshot
+from deepseek_planner.plan import DeploymentPlan, Plan
 from deepseek_planner.rollout import Step
 from deepseek_planner.setbacks import setbacks
+from deepseek_planner.snapshot import DeploymentInput, DeploymentKey, EngineGroup, Policy, Snapshot
 
 __all__ = ["Decision", "DeploymentReport", "Memory", "Report", "cycle"]
 

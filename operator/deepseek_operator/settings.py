@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from deepseek_operator.errors import SettingsError
-from deepseek_planner.plan import Policy, Routing
+from deepseek_planner.snapshot import Policy, Routing
 from deepseek_planner.units import MicroUsd, written_usd
 
 VERSION = "0.1.0"

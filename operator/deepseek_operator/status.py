@@ -18,8 +18,8 @@ from deepseek_operator.render.network import endpoint
 from deepseek_operator.view import View, cut, summary, timestamp
 from deepseek_planner.explain import plan_document
 from deepseek_planner.moves import Hold, Move, MoveReason
-from deepseek_planner.plan import EngineGroup
 from deepseek_planner.rollout import StepKind
+from deepseek_planner.snapshot import EngineGroup
 from deepseek_planner.units import MicroUsd, format_usd
 
 MAX_BYTES = 8192

@@ -10,8 +10,9 @@ from typing import Any
 from deepseek_operator.world import Object
 from deepseek_planner.errors import Problem
 from deepseek_planner.moves import Move, Verdict
-from deepseek_planner.plan import DeploymentInput, DeploymentPlan, EngineGroup, Placement, Setback
+from deepseek_planner.plan import DeploymentPlan, Placement
 from deepseek_planner.rollout import Step
+from deepseek_planner.snapshot import DeploymentInput, EngineGroup, Setback
 from deepseek_planner.units import MicroUsd
 
 MAX_SUMMARY = 64

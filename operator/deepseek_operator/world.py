@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from deepseek_planner.demand import Measured
-from deepseek_planner.plan import DeploymentInput, DeploymentKey
+from deepseek_planner.snapshot import DeploymentInput, DeploymentKey
 
 Object = Mapping[str, Any]
 """A Kubernetes object as JSON: ``apiVersion``, ``kind``, ``metadata``, …"""

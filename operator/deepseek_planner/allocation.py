@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from deepseek_planner.hardware import CapacityType
-from deepseek_planner.plan import DeploymentKey, Routing
+from deepseek_planner.snapshot import DeploymentKey, Routing
 from deepseek_planner.units import MicroUsd
 
 BUDGET = "budget"

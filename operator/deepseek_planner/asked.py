@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.engine import Wanted, wanted
 from deepseek_planner.models import ModelSpec
-from deepseek_planner.plan import DeploymentInput, Shape
 from deepseek_planner.precision import LOSSY
 from deepseek_planner.service import Lengths, Limits, lengths
+from deepseek_planner.snapshot import DeploymentInput, Shape
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from deepseek_planner import cost
 from deepseek_planner.asked import Request
 from deepseek_planner.forecast import planned_requests_per_min
-from deepseek_planner.plan import DeploymentInput, Rejection, RejectionReason, Shape
+from deepseek_planner.plan import Rejection, RejectionReason
+from deepseek_planner.snapshot import DeploymentInput, Shape
 from deepseek_planner.units import MicroUsd, format_usd_allowed, format_usd_needed
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from deepseek_planner.explain import STAGES
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.models import ModelSpec, Precision
-from deepseek_planner.plan import Candidate, DeploymentPlan, Prediction, Rejection, Shape, Shortage
+from deepseek_planner.plan import Candidate, DeploymentPlan, Prediction, Rejection, Shortage
 from deepseek_planner.precision import loss_rank
+from deepseek_planner.snapshot import Shape
 from deepseek_planner.units import MicroUsd
 from deepseek_planner.verdicts import SHORT, Standing, verdict
 

@@ -15,8 +15,8 @@ from deepseek_planner.demand import LengthDistribution
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.market import Market
 from deepseek_planner.mixing import NOBODY, Lot, Mix, Question, mix, prompts_of, with_offers
-from deepseek_planner.plan import Routing
 from deepseek_planner.service import Lengths, lengths_of
+from deepseek_planner.snapshot import Routing
 
 TOLERANCE = 1e-6
 CLOSER = 1.02

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from deepseek_planner.difference import Wanted
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.move import Move
-from deepseek_planner.plan import DeploymentKey, EngineGroup, Plan, Policy, Shape, Snapshot
+from deepseek_planner.plan import Plan
 from deepseek_planner.progress import Goal, Progress, progress
 from deepseek_planner.room import most_replicas
+from deepseek_planner.snapshot import DeploymentKey, EngineGroup, Policy, Shape, Snapshot
 
 
 @dataclass(frozen=True, slots=True)

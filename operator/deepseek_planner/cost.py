@@ -7,7 +7,7 @@ nobody takes it, it is on the bill all the same: :mod:`idle` says how much that 
 from __future__ import annotations
 
 from deepseek_planner.hardware import Offering
-from deepseek_planner.plan import Shape
+from deepseek_planner.snapshot import Shape
 from deepseek_planner.units import MicroUsd
 
 TOKENS_PER_UNIT = 1_000_000

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from deepseek_planner import mix, risk
 from deepseek_planner.allocation import Ask, Offer, PoolRoom, Problem
-from deepseek_planner.plan import DeploymentKey, Routing
+from deepseek_planner.snapshot import DeploymentKey, Routing
 from deepseek_planner.units import MicroUsd
 
 NODES = 300

@@ -8,17 +8,9 @@ from dataclasses import dataclass, replace
 from deepseek_planner import risk
 from deepseek_planner.forecast import covered
 from deepseek_planner.hardware import Offering
-from deepseek_planner.plan import (
-    DeploymentInput,
-    DeploymentKey,
-    DeploymentPlan,
-    EngineGroup,
-    Placement,
-    Policy,
-    Setback,
-    Snapshot,
-)
+from deepseek_planner.plan import DeploymentPlan, Placement
 from deepseek_planner.setbacks import setbacks
+from deepseek_planner.snapshot import DeploymentInput, DeploymentKey, EngineGroup, Policy, Setback, Snapshot
 from deepseek_planner.underway import end_of_move
 from deepseek_planner.units import MicroUsd
 

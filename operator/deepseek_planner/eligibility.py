@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from deepseek_planner.forecast import horizon, planned_requests_per_min
 from deepseek_planner.hardware import CapacityType, Offering
-from deepseek_planner.plan import DeploymentInput, Policy, Rejection, RejectionReason, Setback, Shape, Snapshot
+from deepseek_planner.plan import Rejection, RejectionReason
 from deepseek_planner.setbacks import named, setbacks, shuns
+from deepseek_planner.snapshot import DeploymentInput, Policy, Setback, Shape, Snapshot
 
 
 def usable(offerings: Iterable[Offering], deployment: DeploymentInput) -> tuple[list[Offering], list[Rejection]]:

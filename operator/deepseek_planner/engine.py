@@ -16,10 +16,11 @@ from deepseek_planner.demand import AccuracyClass
 from deepseek_planner.hardware import Accelerator
 from deepseek_planner.memory import CACHE_UNIT_BYTES, Fit, activation_bytes, shard
 from deepseek_planner.models import LatentAttention, ModelSpec
-from deepseek_planner.plan import DeploymentInput, EngineParameters, Shape
+from deepseek_planner.plan import EngineParameters
 from deepseek_planner.precision import PrecisionChoice
 from deepseek_planner.prediction.batching import CACHE_HELD_OUTPUT
 from deepseek_planner.service import Lengths, lengths
+from deepseek_planner.snapshot import DeploymentInput, Shape
 
 GIB = float(1 << 30)
 

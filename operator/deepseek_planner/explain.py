@@ -10,7 +10,6 @@ from typing import Any
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.plan import (
     Alternative,
-    DeploymentKey,
     DeploymentPlan,
     Placement,
     Prediction,
@@ -18,6 +17,7 @@ from deepseek_planner.plan import (
     RejectionReason,
     Shortage,
 )
+from deepseek_planner.snapshot import DeploymentKey
 from deepseek_planner.units import MicroUsd, format_usd
 
 MOST_ALTERNATIVES = 5

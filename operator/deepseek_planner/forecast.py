@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 from deepseek_planner.demand import Demand, Measured
 from deepseek_planner.hardware import Offering
-from deepseek_planner.plan import DeploymentInput, Policy
+from deepseek_planner.snapshot import DeploymentInput, Policy
 
 DECLARED = "declared"
 MEASURED = "measured"

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from deepseek_planner.cost import usd_per_accelerators_hour
 from deepseek_planner.hardware import Offering
-from deepseek_planner.plan import DeploymentKey, Placement
+from deepseek_planner.plan import Placement
+from deepseek_planner.snapshot import DeploymentKey
 from deepseek_planner.units import MicroUsd, format_usd
 
 Idle = Mapping[str, tuple[int, MicroUsd]]

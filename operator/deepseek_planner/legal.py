@@ -13,10 +13,11 @@ from deepseek_planner.engine import most_sequences, step_tokens
 from deepseek_planner.hardware import Accelerator, InterNode, IntraNode
 from deepseek_planner.memory import Fit, fit
 from deepseek_planner.models import ModelSpec, Precision
-from deepseek_planner.plan import Rejection, Shape
+from deepseek_planner.plan import Rejection
 from deepseek_planner.precision import PrecisionChoice, PrecisionRefusal, choices, loss_rank
 from deepseek_planner.prediction.compiled import Compiled, Setting, compiled
 from deepseek_planner.shapes import ShapeRefusal, shapes
+from deepseek_planner.snapshot import Shape
 
 FEW_WEIGHTS = 0.25
 """Part of an accelerator's memory: what deeper pipelines can free of it is an eighth at most."""

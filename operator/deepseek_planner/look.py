@@ -13,9 +13,10 @@ from deepseek_planner.claims import Claim
 from deepseek_planner.difference import TargetGroup, Wanted
 from deepseek_planner.move import Verdict
 from deepseek_planner.moves import verdicts
-from deepseek_planner.plan import DeploymentInput, DeploymentKey, Plan, Policy, Snapshot
+from deepseek_planner.plan import Plan
 from deepseek_planner.rollout import Step, next_step
 from deepseek_planner.simulation import applied
+from deepseek_planner.snapshot import DeploymentInput, DeploymentKey, Policy, Snapshot
 
 WantedFor = Callable[[bool], float]
 """Seconds for which something has been wanted of a deployment, given whether something is."""

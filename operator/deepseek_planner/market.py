@@ -11,7 +11,7 @@ from deepseek_planner import cost, risk
 from deepseek_planner.asked import Request
 from deepseek_planner.hardware import CapacityType, Offering
 from deepseek_planner.options import Option
-from deepseek_planner.plan import Policy, Shape, Snapshot
+from deepseek_planner.snapshot import Policy, Shape, Snapshot
 from deepseek_planner.supply import Supply
 from deepseek_planner.units import MicroUsd
 

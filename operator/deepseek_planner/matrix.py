@@ -20,8 +20,9 @@ from deepseek_planner.demand import (
 )
 from deepseek_planner.explain import STAGES
 from deepseek_planner.models import ModelSpec, Precision
-from deepseek_planner.plan import Candidate, DeploymentInput, Rejection, RejectionReason
+from deepseek_planner.plan import Candidate, Rejection, RejectionReason
 from deepseek_planner.precision import allowed
+from deepseek_planner.snapshot import DeploymentInput
 from deepseek_planner.units import MicroUsd
 
 Ask = Callable[[DeploymentInput], tuple[Sequence[Candidate], Sequence[Rejection]]]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from deepseek_planner.hardware import Accelerator
 from deepseek_planner.models import CompressedAttention, GroupedAttention, ModelSpec, Precision
-from deepseek_planner.plan import Shape
+from deepseek_planner.snapshot import Shape
 
 GB = 1e9
 

@@ -14,7 +14,8 @@ from deepseek_planner.forecast import with_headroom, wobble
 from deepseek_planner.hardware import Offering
 from deepseek_planner.market import Market, Quote, expected_usd_per_hour
 from deepseek_planner.options import Option
-from deepseek_planner.plan import Confidence, EngineGroup, Placement, Prediction, Routing
+from deepseek_planner.plan import Confidence, Placement, Prediction
+from deepseek_planner.snapshot import EngineGroup, Routing
 from deepseek_planner.underway import end_of_move
 from deepseek_planner.units import MicroUsd
 from deepseek_planner.weighing import Outcome

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from deepseek_planner.difference import TargetGroup
-from deepseek_planner.plan import DeploymentKey
+from deepseek_planner.snapshot import DeploymentKey
 from deepseek_planner.units import MicroUsd, format_usd
 from deepseek_planner.worth import Waiting
 

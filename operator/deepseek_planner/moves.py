@@ -23,8 +23,9 @@ from dataclasses import replace
 from deepseek_planner.difference import Difference, Situation, TargetGroup, Wanted, as_running, difference
 from deepseek_planner.forecast import DECLARED, covered
 from deepseek_planner.move import KeptGroup, Move, MoveReason, Verdict, at_least, dollars, named
-from deepseek_planner.plan import DeploymentInput, DeploymentKey, Plan, Policy, RebalancingMode, Snapshot
+from deepseek_planner.plan import Plan
 from deepseek_planner.retreats import given_up, gives_way, shrunk_to_minimum
+from deepseek_planner.snapshot import DeploymentInput, DeploymentKey, Policy, RebalancingMode, Snapshot
 from deepseek_planner.units import MicroUsd
 from deepseek_planner.worth import (
     Hold,

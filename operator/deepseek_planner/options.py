@@ -19,19 +19,13 @@ from deepseek_planner.engine import EngineQuestion, Wanted, cache_ratio, narrowe
 from deepseek_planner.engine_reasons import reasons
 from deepseek_planner.legal import Laid, Legal, Permission, Wiring, legal
 from deepseek_planner.memory import CACHE_UNIT_BYTES
-from deepseek_planner.plan import (
-    Confidence,
-    EngineParameters,
-    EngineReason,
-    Prediction,
-    Rejection,
-    Shape,
-)
+from deepseek_planner.plan import Confidence, EngineParameters, EngineReason, Prediction, Rejection
 from deepseek_planner.prediction.batching import CACHE_HELD_OUTPUT
 from deepseek_planner.refusals import context_too_long, does_not_fit, in_time, too_slow
 from deepseek_planner.service import Lengths, Limits, Replica, Service, lengths_of
 from deepseek_planner.sizing import Sized, size
 from deepseek_planner.slowest import slowest
+from deepseek_planner.snapshot import Shape
 
 
 class Option(NamedTuple):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from deepseek_planner.difference import TargetGroup
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.move import Move
-from deepseek_planner.plan import DeploymentInput, EngineGroup, Policy, Shape, Snapshot
 from deepseek_planner.room import replicas_that_fit
 from deepseek_planner.setbacks import cold_start_s
+from deepseek_planner.snapshot import DeploymentInput, EngineGroup, Policy, Shape, Snapshot
 from deepseek_planner.units import MicroUsd
 
 

@@ -11,9 +11,10 @@ from deepseek_planner.demand import RequestClass
 from deepseek_planner.legal import Legal, memory_of, over_nodes
 from deepseek_planner.memory import CACHE_UNIT_BYTES, GB, Fit
 from deepseek_planner.models import Precision
-from deepseek_planner.plan import Rejection, RejectionReason, Shape
+from deepseek_planner.plan import Rejection, RejectionReason
 from deepseek_planner.service import Replica, Service
 from deepseek_planner.slowest import milliseconds, rounded_up, slowest
+from deepseek_planner.snapshot import Shape
 
 
 def context_too_long(asked: Request, shape: Shape) -> Rejection:

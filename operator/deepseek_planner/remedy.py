@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deepseek_planner import concessions, provisions
-from deepseek_planner.plan import DeploymentInput, Rejection, RejectionReason
+from deepseek_planner.plan import Rejection, RejectionReason
+from deepseek_planner.snapshot import DeploymentInput
 from deepseek_planner.what_if import Ask, Case, Change, passes
 
 MOST = 3

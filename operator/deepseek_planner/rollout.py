@@ -18,8 +18,8 @@ from enum import StrEnum
 from deepseek_planner.difference import TargetGroup, is_over_limit
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.move import Move, MoveReason
-from deepseek_planner.plan import DeploymentKey, EngineGroup, Policy, Snapshot
 from deepseek_planner.progress import Goal, Progress, progress, serving, spend_of
+from deepseek_planner.snapshot import DeploymentKey, EngineGroup, Policy, Snapshot
 from deepseek_planner.units import MicroUsd, format_usd
 
 

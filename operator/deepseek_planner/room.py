@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deepseek_planner.hardware import Offering
-from deepseek_planner.plan import Shape, Snapshot
+from deepseek_planner.snapshot import Shape, Snapshot
 
 
 def replicas_that_fit(snapshot: Snapshot, pool: str, shape: Shape) -> int:

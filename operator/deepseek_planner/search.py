@@ -22,24 +22,10 @@ from deepseek_planner.hardware import Offering
 from deepseek_planner.idle import left_idle, warning
 from deepseek_planner.market import CROWD, Market
 from deepseek_planner.mixing import Mix, Question
-from deepseek_planner.plan import (
-    Candidate,
-    DeploymentInput,
-    DeploymentKey,
-    DeploymentPlan,
-    EngineGroup,
-    Plan,
-    Policy,
-    Rejection,
-    Routing,
-    Shape,
-    Shortage,
-    Snapshot,
-)
-from deepseek_planner.plan import (
-    Fleet as FleetThatRuns,
-)
+from deepseek_planner.plan import Candidate, DeploymentPlan, Plan, Rejection, Shortage
 from deepseek_planner.service import lengths
+from deepseek_planner.snapshot import DeploymentInput, DeploymentKey, EngineGroup, Policy, Routing, Shape, Snapshot
+from deepseek_planner.snapshot import Fleet as FleetThatRuns
 from deepseek_planner.supply import Supply
 from deepseek_planner.units import MicroUsd, format_usd_needed
 from deepseek_planner.weighing import Outcome, Sizes, Telling, World, distinct, find, find_all

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from deepseek_planner.hardware import Offering
-from deepseek_planner.plan import DeploymentInput, EngineGroup, Policy, Setback, Shape, Snapshot
+from deepseek_planner.snapshot import DeploymentInput, EngineGroup, Policy, Setback, Shape, Snapshot
 
 
 def setbacks(snapshot: Snapshot, deployment: DeploymentInput, policy: Policy) -> tuple[Setback, ...]:

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from deepseek_planner.hardware import InterNode, IntraNode
 from deepseek_planner.models import GroupedAttention, ModelSpec, Precision
-from deepseek_planner.plan import RejectionReason, Shape
+from deepseek_planner.plan import RejectionReason
+from deepseek_planner.snapshot import Shape
 
 GROUP_WIDTH = 128
 """Block-fp8 scales and int4 groups cover 128 weights: a shard's width must be a multiple."""

@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from deepseek_planner.moves import Move
-from deepseek_planner.plan import EngineGroup, Fleet, Policy, Snapshot
 from deepseek_planner.rollout import AS_SHIPPED, Step, StepKind, next_step
+from deepseek_planner.snapshot import EngineGroup, Fleet, Policy, Snapshot
 
 MOST_STEPS = 10_000
 

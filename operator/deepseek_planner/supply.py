@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from deepseek_planner.allocation import PoolRoom
 from deepseek_planner.hardware import Offering
-from deepseek_planner.plan import Shape
+from deepseek_planner.snapshot import Shape
 
 MOST_NODES = 4096
 """Nodes of one pool that are looked at."""

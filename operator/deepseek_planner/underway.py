@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from deepseek_planner.plan import DeploymentInput, EngineGroup, Policy, RebalancingMode, Snapshot
 from deepseek_planner.setbacks import cold_start_s
+from deepseek_planner.snapshot import DeploymentInput, EngineGroup, Policy, RebalancingMode, Snapshot
 
 NOTHING: Mapping[str, int] = {}
 

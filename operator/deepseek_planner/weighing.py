@@ -21,7 +21,8 @@ from deepseek_planner.legal import Laid, Legal, Wiring
 from deepseek_planner.market import Buyer, Fleet, Market, Quote, expected_usd_per_hour, in_order, quotes
 from deepseek_planner.models import ModelSpec, Precision
 from deepseek_planner.options import Enough, Gate, Option, Survey, weigh
-from deepseek_planner.plan import DeploymentInput, Rejection, Routing, Shape
+from deepseek_planner.plan import Rejection
+from deepseek_planner.snapshot import DeploymentInput, Routing, Shape
 from deepseek_planner.units import MicroUsd
 
 

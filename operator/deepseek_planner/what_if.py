@@ -7,7 +7,8 @@ from enum import Enum
 from typing import NamedTuple
 
 from deepseek_planner.hardware import Offering
-from deepseek_planner.plan import DeploymentInput, Rejection, RejectionReason
+from deepseek_planner.plan import Rejection, RejectionReason
+from deepseek_planner.snapshot import DeploymentInput
 from deepseek_planner.units import MicroUsd
 
 

@@ -15,8 +15,8 @@ from enum import StrEnum
 
 from deepseek_planner.difference import Difference, Situation
 from deepseek_planner.forecast import covered, with_headroom, wobble
-from deepseek_planner.plan import DeploymentInput, EngineGroup
 from deepseek_planner.setbacks import cold_start_s
+from deepseek_planner.snapshot import DeploymentInput, EngineGroup
 from deepseek_planner.units import SECONDS_PER_HOUR
 
 

@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestServer
 from deepseek_operator import prometheus
 from deepseek_operator.prometheus import PrometheusMeasurements, expressions
 from deepseek_planner.demand import LatencyTarget
-from deepseek_planner.plan import DeploymentKey
+from deepseek_planner.snapshot import DeploymentKey
 from support.fleets import KEY, NOW, deployment
 
 OTHER = DeploymentKey("team-b", "docs")

@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from deepseek_operator import alerts
 from deepseek_operator.alerts import Outcome, alerts_handler
-from deepseek_planner.plan import DeploymentKey
+from deepseek_planner.snapshot import DeploymentKey
 
 TOKEN = "a-secret-of-the-test"
 NOTIFICATION = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from deepseek_planner.allocation import Problem, Solution
 from deepseek_planner.mix import solve
-from deepseek_planner.plan import DeploymentKey, Routing
+from deepseek_planner.snapshot import DeploymentKey, Routing
 from support.mixes import CONTENT, FULL, PARTS, best_value, check, counts_of, value
 from support.worlds import small_problem
 

@@ -27,8 +27,9 @@ from bench.melange_setting import (
     snapshot,
 )
 from deepseek_planner.hardware import Offering
-from deepseek_planner.plan import DeploymentPlan, Placement, Policy
+from deepseek_planner.plan import DeploymentPlan, Placement
 from deepseek_planner.search import plan
+from deepseek_planner.snapshot import Policy
 from deepseek_planner.units import MICRO_PER_USD
 
 TINY_PER_S = 1e-6

@@ -19,7 +19,7 @@ from deepseek_planner.catalog import Catalog
 from deepseek_planner.demand import AccuracyClass, Demand, LatencyTarget, LengthBucket, LengthDistribution, Objectives
 from deepseek_planner.hardware import CapacityType, InterNode, IntraNode, Offering, Price
 from deepseek_planner.models import GroupedAttention, ModelSpec, Precision
-from deepseek_planner.plan import Constraints, DeploymentInput, DeploymentKey, Policy, Routing, Snapshot
+from deepseek_planner.snapshot import Constraints, DeploymentInput, DeploymentKey, Policy, Routing, Snapshot
 from deepseek_planner.units import MICRO_PER_USD, MicroUsd
 from support.planning import CATALOG, NOW
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bench import exactness, melange_compare, pages, scale, speed
 from bench.melange_setting import PAPER_PRICES, RATES_PER_S, shipped_prices
-from deepseek_planner.plan import Routing
+from deepseek_planner.snapshot import Routing
 
 GIB = 1024.0**3
 

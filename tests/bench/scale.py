@@ -69,8 +69,8 @@ def measure(deployments: int, nodes: int, seed: int = SEED) -> Scale:
 def here(deployments: int, nodes: int, seed: int = SEED) -> Scale:
     """A cluster of that size, in this process."""
     from deepseek_operator import collector
-    from deepseek_planner.plan import Policy
     from deepseek_planner.search import plan
+    from deepseek_planner.snapshot import Policy
     from support.planning import CATALOG
     from support.worlds import world
 

@@ -21,8 +21,8 @@ import numpy as np
 
 from deepseek_operator import collector
 from deepseek_planner.digest import canonical_json
-from deepseek_planner.plan import Policy
 from deepseek_planner.search import plan
+from deepseek_planner.snapshot import Policy
 from support.planning import CATALOG, deployment, snapshot
 
 ROOT = Path(__file__).resolve().parents[2]

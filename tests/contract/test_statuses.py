@@ -18,7 +18,7 @@ from deepseek_operator.world import Kind
 from deepseek_planner import catalog, search
 from deepseek_planner.demand import Measured
 from deepseek_planner.explain import plan_document
-from deepseek_planner.plan import DeploymentKey, Policy, Snapshot
+from deepseek_planner.snapshot import DeploymentKey, Policy, Snapshot
 from deepseek_planner.units import micro_usd
 from support.memory_world import MemoryWorld
 from support.objects import deployment, node, pool

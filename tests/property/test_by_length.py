@@ -13,9 +13,10 @@ from deepseek_planner.asked import request
 from deepseek_planner.demand import LengthDistribution, RequestClass, answers, classes
 from deepseek_planner.hardware import Offering
 from deepseek_planner.legal import Wiring
-from deepseek_planner.plan import DeploymentInput, DeploymentPlan, Placement, Plan, Policy, Routing, Snapshot
+from deepseek_planner.plan import DeploymentPlan, Placement, Plan
 from deepseek_planner.search import plan
 from deepseek_planner.service import lengths_of
+from deepseek_planner.snapshot import DeploymentInput, Policy, Routing, Snapshot
 from support.feasibility import problems
 from support.planning import CATALOG, weighed, weighed_usd
 from support.worlds import small_world, world

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from deepseek_planner import search
 from deepseek_planner.demand import AccuracyClass, LatencyTarget, Objectives
 from deepseek_planner.digest import canonical_json
-from deepseek_planner.plan import DeploymentPlan, EngineGroup, Fleet, Placement, Plan, Policy, Routing, Snapshot
+from deepseek_planner.plan import DeploymentPlan, Placement, Plan
 from deepseek_planner.search import plan
+from deepseek_planner.snapshot import EngineGroup, Fleet, Policy, Routing, Snapshot
 from deepseek_planner.units import MicroUsd
 from support.feasibility import problems
 from support.planning import CATALOG, weighed_usd

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from deepseek_planner.demand import Demand
 from deepseek_planner.forecast import covered, planned_requests_per_min, replicas_needed
 from deepseek_planner.moves import MoveReason, moves, verdicts
-from deepseek_planner.plan import Fleet, Policy, RebalancingMode
 from deepseek_planner.rollout import next_step
 from deepseek_planner.simulation import applied, settled
+from deepseek_planner.snapshot import Fleet, Policy, RebalancingMode
 from deepseek_planner.units import micro_usd
 from support.fleets import KEY, NOW, deployment, group, lengths, measured, plan, snapshot, target
 

@@ -12,14 +12,8 @@ from hypothesis import strategies as st
 
 from deepseek_planner.eligibility import planned_rate
 from deepseek_planner.hardware import CapacityType
-from deepseek_planner.plan import (
-    Confidence,
-    DeploymentPlan,
-    Plan,
-    Policy,
-    Prediction,
-    RebalancingMode,
-)
+from deepseek_planner.plan import Confidence, DeploymentPlan, Plan, Prediction
+from deepseek_planner.snapshot import Policy, RebalancingMode
 from deepseek_planner.units import MicroUsd, micro_usd
 from support.fleets import KEY, deployment, group, offering, placement, snapshot
 from support.turns import Turns

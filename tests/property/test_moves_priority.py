@@ -9,7 +9,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from deepseek_planner.move import MoveReason
-from deepseek_planner.plan import Policy
+from deepseek_planner.snapshot import Policy
 from deepseek_planner.units import micro_usd
 from support.crowd import Crowd, asks, greedy, paid
 from support.fleets import offering

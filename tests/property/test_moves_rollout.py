@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.moves import Move, MoveReason
-from deepseek_planner.plan import Fleet, Policy, Snapshot
 from deepseek_planner.rollout import AS_SHIPPED, StepKind, next_step
 from deepseek_planner.simulation import all_steps, applied, settled
+from deepseek_planner.snapshot import Fleet, Policy, Snapshot
 from deepseek_planner.units import MicroUsd
 from support.fleets import KEY, group, shape, snapshot, target
 

@@ -14,8 +14,9 @@ import yaml
 
 from deepseek_operator.api.convert import deployment_input
 from deepseek_operator.pools import offerings
-from deepseek_planner.plan import EngineGroup, Plan, Policy, Snapshot
+from deepseek_planner.plan import Plan
 from deepseek_planner.search import plan
+from deepseek_planner.snapshot import EngineGroup, Policy, Snapshot
 from support.fleets import NOW
 from support.planning import CATALOG, snapshot
 from support.turns import Turns

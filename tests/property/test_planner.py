@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from deepseek_planner.digest import canonical_json
 from deepseek_planner.hardware import CapacityType, Offering
-from deepseek_planner.plan import Constraints, DeploymentInput, DeploymentPlan, Policy
+from deepseek_planner.plan import DeploymentPlan
 from deepseek_planner.search import plan
+from deepseek_planner.snapshot import Constraints, DeploymentInput, Policy
 from deepseek_planner.units import MicroUsd
 from support.planning import CATALOG, demand, deployment, objectives, offering, snapshot, weighed_usd
 

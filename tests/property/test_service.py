@@ -14,10 +14,11 @@ from deepseek_planner.demand import LatencyTarget, LengthBucket, LengthDistribut
 from deepseek_planner.hardware import InterNode, IntraNode
 from deepseek_planner.legal import memory_of
 from deepseek_planner.models import Precision
-from deepseek_planner.plan import EngineParameters, Shape
+from deepseek_planner.plan import EngineParameters
 from deepseek_planner.prediction.compiled import Compiled, Setting, compiled
 from deepseek_planner.service import Lengths, Limits, Replica, engines, lengths_of
 from deepseek_planner.sizing import size
+from deepseek_planner.snapshot import Shape
 from support.planning import CATALOG
 
 LAW = settings(max_examples=60, deadline=None)

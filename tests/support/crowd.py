@@ -13,21 +13,10 @@ from deepseek_planner.forecast import planned_requests_per_min, replicas_needed
 from deepseek_planner.hardware import Offering
 from deepseek_planner.look import Look
 from deepseek_planner.move import MoveReason
-from deepseek_planner.plan import (
-    Confidence,
-    DeploymentInput,
-    DeploymentKey,
-    DeploymentPlan,
-    EngineGroup,
-    Fleet,
-    Plan,
-    Policy,
-    Prediction,
-    Shortage,
-    Snapshot,
-)
+from deepseek_planner.plan import Confidence, DeploymentPlan, Plan, Prediction, Shortage
 from deepseek_planner.rollout import StepKind
 from deepseek_planner.room import most_replicas
+from deepseek_planner.snapshot import DeploymentInput, DeploymentKey, EngineGroup, Fleet, Policy, Snapshot
 from deepseek_planner.units import MicroUsd, micro_usd
 from support.fleets import NOW, deployment, measured, placement
 

@@ -13,17 +13,8 @@ from deepseek_planner.catalog import Catalog
 from deepseek_planner.demand import AccuracyClass
 from deepseek_planner.hardware import CapacityType, Offering
 from deepseek_planner.models import Precision
-from deepseek_planner.plan import (
-    DeploymentInput,
-    DeploymentPlan,
-    Placement,
-    Plan,
-    Policy,
-    Prediction,
-    Routing,
-    Shape,
-    Snapshot,
-)
+from deepseek_planner.plan import DeploymentPlan, Placement, Plan, Prediction
+from deepseek_planner.snapshot import DeploymentInput, Policy, Routing, Shape, Snapshot
 
 BYTES = {
     Precision.BF16: 2.0,

@@ -18,18 +18,13 @@ from deepseek_planner.demand import (
 from deepseek_planner.difference import TargetGroup
 from deepseek_planner.hardware import CapacityType, InterNode, IntraNode, Offering
 from deepseek_planner.models import Precision
-from deepseek_planner.plan import (
-    Confidence,
+from deepseek_planner.plan import Confidence, DeploymentPlan, EngineParameters, Placement, Plan, Prediction
+from deepseek_planner.snapshot import (
     Constraints,
     DeploymentInput,
     DeploymentKey,
-    DeploymentPlan,
     EngineGroup,
-    EngineParameters,
     Fleet,
-    Placement,
-    Plan,
-    Prediction,
     Rebalancing,
     RebalancingMode,
     Shape,

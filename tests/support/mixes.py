@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from deepseek_planner.allocation import Allotment, Ask, Offer, PoolRoom, Problem, Solution
 from deepseek_planner.hardware import CapacityType
-from deepseek_planner.plan import DeploymentKey, Routing
+from deepseek_planner.snapshot import DeploymentKey, Routing
 from deepseek_planner.units import MicroUsd
 
 PARTS = (0.25, 0.5, 0.75, 1.0)

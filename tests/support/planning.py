@@ -19,17 +19,10 @@ from deepseek_planner.demand import (
 from deepseek_planner.hardware import CapacityType, InterNode, Offering, Price
 from deepseek_planner.legal import Wiring
 from deepseek_planner.options import Option, Survey, weigh
-from deepseek_planner.plan import (
-    Constraints,
-    DeploymentInput,
-    DeploymentKey,
-    DeploymentPlan,
-    Policy,
-    Rejection,
-    Snapshot,
-)
+from deepseek_planner.plan import DeploymentPlan, Rejection
 from deepseek_planner.risk import RESERVED_DIVISOR
 from deepseek_planner.search import plan
+from deepseek_planner.snapshot import Constraints, DeploymentInput, DeploymentKey, Policy, Snapshot
 from deepseek_planner.units import micro_usd
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)

@@ -11,7 +11,8 @@ from deepseek_operator.settings import EngineSettings
 from deepseek_planner import catalog
 from deepseek_planner.hardware import CapacityType, InterNode, IntraNode, Offering, Price
 from deepseek_planner.models import Precision
-from deepseek_planner.plan import EngineParameters, Placement, Shape
+from deepseek_planner.plan import EngineParameters, Placement
+from deepseek_planner.snapshot import Shape
 from deepseek_planner.units import micro_usd
 from support.objects import deployment
 

@@ -10,9 +10,10 @@ from statistics import fmean
 
 from deepseek_planner.difference import TargetGroup
 from deepseek_planner.moves import Move, MoveReason, moves
-from deepseek_planner.plan import DeploymentInput, EngineGroup, Fleet, Plan, Policy, Snapshot
+from deepseek_planner.plan import Plan
 from deepseek_planner.rollout import StepKind, next_step
 from deepseek_planner.simulation import applied
+from deepseek_planner.snapshot import DeploymentInput, EngineGroup, Fleet, Policy, Snapshot
 from support.fleets import NOW, measured
 
 MINUTE = timedelta(minutes=1)

@@ -18,7 +18,7 @@ from deepseek_planner.allocation import Ask, Offer, PoolRoom, Problem
 from deepseek_planner.catalog import Catalog, Instance
 from deepseek_planner.demand import AccuracyClass, Demand, LatencyTarget, LengthBucket, LengthDistribution, Objectives
 from deepseek_planner.hardware import CapacityType, Offering, Price
-from deepseek_planner.plan import Constraints, DeploymentInput, DeploymentKey, Routing, Snapshot
+from deepseek_planner.snapshot import Constraints, DeploymentInput, DeploymentKey, Routing, Snapshot
 from deepseek_planner.units import MICRO_PER_USD, MicroUsd
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)

@@ -17,7 +17,7 @@ from deepseek_planner.catalog import Catalog
 from deepseek_planner.demand import Demand, LatencyTarget, Objectives
 from deepseek_planner.errors import InputError, Problem
 from deepseek_planner.models import ModelSpec, Precision
-from deepseek_planner.plan import Constraints, DeploymentInput, DeploymentKey, Rebalancing
+from deepseek_planner.snapshot import Constraints, DeploymentInput, DeploymentKey, Rebalancing
 from deepseek_planner.units import MicroUsd, micro_usd
 
 

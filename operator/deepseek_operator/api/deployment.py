@@ -22,7 +22,7 @@ from deepseek_operator.api.rules import GROUP, Rule, quoted
 from deepseek_operator.api.scheduling import Labels, NodeSelector, Tolerations
 from deepseek_operator.api.workload import Objectives, Workload
 from deepseek_planner.hardware import CapacityType
-from deepseek_planner.plan import RebalancingMode
+from deepseek_planner.snapshot import RebalancingMode
 
 Names = Annotated[tuple[AcceleratorName, ...], MaxLen(32)]
 

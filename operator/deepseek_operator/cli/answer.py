@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from deepseek_planner.catalog import Catalog, price_sources
 from deepseek_planner.explain import plan_document
 from deepseek_planner.models import ModelSpec
-from deepseek_planner.plan import DeploymentInput, DeploymentKey, DeploymentPlan, Policy, Snapshot
+from deepseek_planner.plan import DeploymentPlan
 from deepseek_planner.search import weigh_alone
+from deepseek_planner.snapshot import DeploymentInput, DeploymentKey, Policy, Snapshot
 
 if TYPE_CHECKING:  # each form imports what it needs
     from deepseek_operator.cli.page import Report

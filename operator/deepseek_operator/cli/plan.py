@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # what is slow to import is imported where it is used
     from deepseek_planner.catalog import Catalog
     from deepseek_planner.errors import Problem
     from deepseek_planner.hardware import Offering
-    from deepseek_planner.plan import DeploymentInput, Policy
+    from deepseek_planner.snapshot import DeploymentInput, Policy
 
 DONE, BAD_INPUT, NO_FEASIBLE_PLAN = 0, 2, 3
 
@@ -107,8 +107,8 @@ def answer(args: argparse.Namespace, now: datetime) -> Answer:
     from deepseek_operator.cli.answer import Answer  # noqa: PLC0415
     from deepseek_planner import catalog as catalogs  # noqa: PLC0415
     from deepseek_planner.errors import InputError  # noqa: PLC0415
-    from deepseek_planner.plan import Snapshot  # noqa: PLC0415
     from deepseek_planner.search import plan  # noqa: PLC0415
+    from deepseek_planner.snapshot import Snapshot  # noqa: PLC0415
 
     problems: list[Problem] = []
     catalog = _priced(catalogs.load(), args.prices, now, problems)
@@ -127,7 +127,7 @@ def answer(args: argparse.Namespace, now: datetime) -> Answer:
 
 def _policy(args: argparse.Namespace, problems: list[Problem]) -> Policy:
     from deepseek_planner.errors import Problem  # noqa: PLC0415
-    from deepseek_planner.plan import Policy, Routing  # noqa: PLC0415
+    from deepseek_planner.snapshot import Policy, Routing  # noqa: PLC0415
     from deepseek_planner.units import written_usd  # noqa: PLC0415
 
     routing = Routing.BY_LENGTH if args.routing == "by-length" else Routing.EVEN

@@ -12,16 +12,9 @@ from deepseek_planner.demand import LatencyTarget
 from deepseek_planner.explain import alternatives, message, percent, shortage, summary, uses_spot
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.models import ModelSpec
-from deepseek_planner.plan import (
-    DeploymentInput,
-    DeploymentKey,
-    DeploymentPlan,
-    Placement,
-    Prediction,
-    Rejection,
-    RejectionReason,
-)
+from deepseek_planner.plan import DeploymentPlan, Placement, Prediction, Rejection, RejectionReason
 from deepseek_planner.price_list import OwnPrice
+from deepseek_planner.snapshot import DeploymentInput, DeploymentKey
 from deepseek_planner.units import MicroUsd, format_usd
 
 SAID_BY_MESSAGE = frozenset(

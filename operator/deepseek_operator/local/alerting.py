@@ -11,8 +11,8 @@ from deepseek_operator.alerts import Hint
 from deepseek_operator.local.measurements import Measurements
 from deepseek_operator.reconcile import DeploymentReport, Report
 from deepseek_planner import forecast, signals
-from deepseek_planner.plan import DeploymentInput, DeploymentKey
 from deepseek_planner.signals import Readings, Signal, Windows
+from deepseek_planner.snapshot import DeploymentInput, DeploymentKey
 
 _Samples = deque[tuple[float, bool]]
 

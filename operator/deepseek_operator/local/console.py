@@ -16,7 +16,7 @@ from deepseek_operator.reconcile import Report
 from deepseek_operator.world import Kind, Object
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.demand import Measured
-from deepseek_planner.plan import DeploymentInput, DeploymentKey
+from deepseek_planner.snapshot import DeploymentInput, DeploymentKey
 from deepseek_planner.units import MicroUsd, format_usd
 
 WIDTH = 99

@@ -31,8 +31,9 @@ from deepseek_operator.world import Kind
 from deepseek_planner import catalog as catalogs
 from deepseek_planner.demand import Measured
 from deepseek_planner.errors import InputError
-from deepseek_planner.plan import DeploymentInput, DeploymentKey, DeploymentPlan, Policy
+from deepseek_planner.plan import DeploymentPlan
 from deepseek_planner.signals import Windows
+from deepseek_planner.snapshot import DeploymentInput, DeploymentKey, Policy
 
 KEY = DeploymentKey("demo", "chat")
 DIVISOR = 8

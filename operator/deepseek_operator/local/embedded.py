@@ -34,8 +34,8 @@ from deepseek_operator.reconcile import Memory, Report
 from deepseek_operator.settings import Settings
 from deepseek_operator.world import Kind, Object
 from deepseek_planner.catalog import Catalog
-from deepseek_planner.plan import DeploymentKey
 from deepseek_planner.signals import Windows
+from deepseek_planner.snapshot import DeploymentKey
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from deepseek_operator.local.series import Series
 from deepseek_operator.local.store import Store
 from deepseek_operator.world import Kind, Object
 from deepseek_planner.demand import LatencyTarget, Measured
-from deepseek_planner.plan import DeploymentInput, DeploymentKey
+from deepseek_planner.snapshot import DeploymentInput, DeploymentKey
 from deepseek_planner.units import MICRO_PER_USD, SECONDS_PER_HOUR, MicroUsd
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from deepseek_operator.local.measurements import Measurements
 from deepseek_operator.local.store import Store, key_of
 from deepseek_operator.world import Event, Kind, Object
 from deepseek_planner.demand import Measured
-from deepseek_planner.plan import DeploymentInput, DeploymentKey
+from deepseek_planner.snapshot import DeploymentInput, DeploymentKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from deepseek_operator.render.request import PodRequest, WeightSource
 from deepseek_planner.demand import Demand
 from deepseek_planner.models import CompressedAttention, GroupedAttention, LatentAttention, ModelSpec, Precision
 from deepseek_planner.moves import TargetGroup
-from deepseek_planner.plan import DeploymentInput, Placement
+from deepseek_planner.plan import Placement
+from deepseek_planner.snapshot import DeploymentInput
 from deepseek_runtime.launchspec import Engine, LaunchSpec, Sharding, Weights
 
 CACHE_PATH = "/var/cache/deepseek"

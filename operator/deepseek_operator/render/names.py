@@ -10,7 +10,7 @@ from typing import Any
 from deepseek_operator.world import Object
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.models import Precision
-from deepseek_planner.plan import DeploymentKey, Shape
+from deepseek_planner.snapshot import DeploymentKey, Shape
 
 PREFIX = "serving.deepseek-operator.dev/"
 API_VERSION = f"{PREFIX}v1alpha1"

@@ -10,7 +10,7 @@ from deepseek_planner.mix.asks import FULL, PARTS, Mode, Seeker
 from deepseek_planner.mix.lattice import Column
 from deepseek_planner.mix.short import Lack, lacks
 from deepseek_planner.mix.world import World
-from deepseek_planner.plan import Routing
+from deepseek_planner.snapshot import Routing
 from deepseek_planner.units import MicroUsd
 
 

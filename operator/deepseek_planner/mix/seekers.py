@@ -8,7 +8,7 @@ from deepseek_planner.mix.asks import FULL, PARTS, Item, Mode, Seeker, whole
 from deepseek_planner.mix.lattice import Counts, fits, holds, spot_is_within
 from deepseek_planner.mix.packing import Rows
 from deepseek_planner.mix.spread import Spread
-from deepseek_planner.plan import Routing
+from deepseek_planner.snapshot import Routing
 
 
 def seeker(ask: Ask, number: int, rows: Rows) -> Seeker:

@@ -13,7 +13,7 @@ from deepseek_planner.allocation import BUDGET
 from deepseek_planner.mix.asks import FULL, Seeker
 from deepseek_planner.mix.lattice import Column, Walk, column, facts, prices, ties
 from deepseek_planner.mix.world import World
-from deepseek_planner.plan import DeploymentKey
+from deepseek_planner.snapshot import DeploymentKey
 from deepseek_planner.units import MicroUsd
 
 MOST_NAMED = 8

@@ -9,7 +9,7 @@ import numpy as np
 
 from deepseek_planner.hardware import Accelerator, InterNode, IntraNode
 from deepseek_planner.models import ModelSpec
-from deepseek_planner.plan import Confidence, Shape
+from deepseek_planner.plan import Confidence
 from deepseek_planner.prediction.architecture import Architecture
 from deepseek_planner.prediction.batching import Load
 from deepseek_planner.prediction.corrections import Corrections, shipped
@@ -27,6 +27,7 @@ from deepseek_planner.prediction.runs import CURRENT_VLLM, Run
 from deepseek_planner.prediction.stack import Rows, Stack
 from deepseek_planner.prediction.systems import System, system
 from deepseek_planner.prediction.terms import curves_engine
+from deepseek_planner.snapshot import Shape
 
 ENGINE = "vllm"
 """The runtime's pinned minor version: curves and corrections are picked for it."""

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from deepseek_planner.hardware import Accelerator, InterNode, IntraNode
 from deepseek_planner.models import CompressedAttention, GroupedAttention, LatentAttention, ModelSpec, Precision
-from deepseek_planner.plan import Shape
 from deepseek_planner.prediction.architecture import (
     Architecture,
     Attention,
@@ -24,6 +23,7 @@ from deepseek_planner.prediction.formats import Formats, formats
 from deepseek_planner.prediction.known import canonical
 from deepseek_planner.prediction.operations import Sharding
 from deepseek_planner.prediction.systems import System, system
+from deepseek_planner.snapshot import Shape
 
 WIRES: Mapping[IntraNode, str] = {
     IntraNode.NVLINK: "nvlink",

@@ -21,7 +21,7 @@ from deepseek_operator.local.traffic import Arrival
 from deepseek_operator.world import Kind
 from deepseek_planner import catalog as catalogs
 from deepseek_planner.errors import InputError
-from deepseek_planner.plan import DeploymentKey, Policy
+from deepseek_planner.snapshot import DeploymentKey, Policy
 from support.waiting import until
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]

@@ -5,7 +5,7 @@ from deepseek_planner import catalog
 from deepseek_planner.demand import AccuracyClass, LatencyTarget
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.models import Precision
-from deepseek_planner.plan import DeploymentKey, RebalancingMode
+from deepseek_planner.snapshot import DeploymentKey, RebalancingMode
 from support.bad_deployments import GOOD, changed
 
 FACTS = catalog.load()

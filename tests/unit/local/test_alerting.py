@@ -7,8 +7,8 @@ import pytest
 
 from deepseek_operator.local.alerting import LocalAlerts, capacity_tokens_per_s
 from deepseek_planner.demand import AccuracyClass, Demand, LengthBucket, LengthDistribution, Measured, Objectives
-from deepseek_planner.plan import DeploymentInput, DeploymentKey
 from deepseek_planner.signals import Windows
+from deepseek_planner.snapshot import DeploymentInput, DeploymentKey
 from deepseek_planner.units import micro_usd
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

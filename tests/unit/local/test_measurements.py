@@ -16,7 +16,7 @@ from deepseek_planner.demand import (
     LengthDistribution,
     Objectives,
 )
-from deepseek_planner.plan import DeploymentInput, DeploymentKey
+from deepseek_planner.snapshot import DeploymentInput, DeploymentKey
 from deepseek_planner.units import micro_usd
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

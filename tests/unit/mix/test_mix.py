@@ -13,7 +13,7 @@ import pytest
 from deepseek_planner.allocation import Ask, Offer, PoolRoom, Problem, Solution
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.mix import compete, solve
-from deepseek_planner.plan import DeploymentKey, Routing
+from deepseek_planner.snapshot import DeploymentKey, Routing
 from deepseek_planner.units import MicroUsd
 from support import mixes
 

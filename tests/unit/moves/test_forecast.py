@@ -19,7 +19,7 @@ from deepseek_planner.forecast import (
     with_headroom,
     wobble,
 )
-from deepseek_planner.plan import Policy
+from deepseek_planner.snapshot import Policy
 from support.fleets import NOW, deployment, lengths, measured, offering
 
 AHEAD = Horizon(360.0, 0.95)

@@ -12,18 +12,10 @@ from deepseek_planner.difference import TargetGroup
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.look import Look
 from deepseek_planner.moves import Hold, MoveReason
-from deepseek_planner.plan import (
-    DeploymentKey,
-    DeploymentPlan,
-    Fleet,
-    Plan,
-    Policy,
-    RebalancingMode,
-    Shortage,
-    Snapshot,
-)
+from deepseek_planner.plan import DeploymentPlan, Plan, Shortage
 from deepseek_planner.rollout import StepKind
 from deepseek_planner.simulation import settled
+from deepseek_planner.snapshot import DeploymentKey, Fleet, Policy, RebalancingMode, Snapshot
 from deepseek_planner.units import MicroUsd, micro_usd
 from support.fleets import NOW, deployment, group, measured, offering, placement
 

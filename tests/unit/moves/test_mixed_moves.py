@@ -12,9 +12,9 @@ from deepseek_planner.difference import Situation, difference
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.look import Look
 from deepseek_planner.moves import Hold, KeptGroup, MoveReason, moves, verdicts
-from deepseek_planner.plan import Fleet, Policy, RebalancingMode, Setback
 from deepseek_planner.rollout import StepKind
 from deepseek_planner.setbacks import setbacks
+from deepseek_planner.snapshot import Fleet, Policy, RebalancingMode, Setback
 from deepseek_planner.units import micro_usd
 from deepseek_planner.worth import disruption_usd
 from support.fleets import KEY, NOW, deployment, group, lengths, measured, offering, plan, snapshot, target

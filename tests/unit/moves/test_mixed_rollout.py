@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.moves import KeptGroup, Move, MoveReason
-from deepseek_planner.plan import Fleet, Policy
 from deepseek_planner.rollout import StepKind, next_step
 from deepseek_planner.simulation import all_steps
+from deepseek_planner.snapshot import Fleet, Policy
 from deepseek_planner.units import MicroUsd, micro_usd
 from support.fleets import KEY, group, offering, snapshot, target
 

@@ -6,7 +6,7 @@ import pytest
 
 from deepseek_planner.demand import Demand
 from deepseek_planner.moves import Hold, MoveReason, as_running, moves, verdicts
-from deepseek_planner.plan import Policy, RebalancingMode
+from deepseek_planner.snapshot import Policy, RebalancingMode
 from deepseek_planner.units import micro_usd
 from support.fleets import KEY, deployment, group, lengths, measured, offering, plan, snapshot, target
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from deepseek_planner.moves import KeptGroup, Move, MoveReason
-from deepseek_planner.plan import Fleet
 from deepseek_planner.rollout import StepKind, next_step
 from deepseek_planner.room import replicas_that_fit
 from deepseek_planner.simulation import all_steps, applied, settled
+from deepseek_planner.snapshot import Fleet
 from deepseek_planner.units import MicroUsd
 from support.fleets import KEY, deployment, group, offering, plan, snapshot, target
 

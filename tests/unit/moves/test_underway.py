@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from deepseek_planner.plan import Policy, RebalancingMode
+from deepseek_planner.snapshot import Policy, RebalancingMode
 from deepseek_planner.underway import end_of_move
 from support.fleets import NOW, group, snapshot
 

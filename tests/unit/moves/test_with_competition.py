@@ -8,8 +8,8 @@ from random import Random
 import pytest
 
 from deepseek_planner.move import MoveReason
-from deepseek_planner.plan import Policy
 from deepseek_planner.search import plan
+from deepseek_planner.snapshot import Policy
 from deepseek_planner.units import micro_usd
 from support.crowd import Crowd, paid
 from support.planning import CATALOG, demand, deployment, objectives, offering

@@ -10,8 +10,8 @@ from random import Random
 import pytest
 
 from deepseek_planner.hardware import CapacityType
-from deepseek_planner.plan import Policy
 from deepseek_planner.search import plan
+from deepseek_planner.snapshot import Policy
 from support.fleets import NOW
 from support.planning import CATALOG, demand, deployment, objectives, offering, snapshot
 from support.turns import Turns

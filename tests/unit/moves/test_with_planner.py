@@ -9,10 +9,10 @@ import pytest
 
 from deepseek_planner.difference import TargetGroup
 from deepseek_planner.moves import MoveReason, moves
-from deepseek_planner.plan import Fleet, Policy, Snapshot
 from deepseek_planner.rollout import StepKind, next_step
 from deepseek_planner.search import plan
 from deepseek_planner.simulation import applied, settled
+from deepseek_planner.snapshot import Fleet, Policy, Snapshot
 from deepseek_planner.units import micro_usd
 from support.fleets import NOW, measured
 from support.planning import CATALOG, demand, deployment, objectives, offering

@@ -13,8 +13,9 @@ from deepseek_planner.demand import LengthDistribution, classes
 from deepseek_planner.hardware import CapacityType, Offering
 from deepseek_planner.legal import Wiring
 from deepseek_planner.options import Option
-from deepseek_planner.plan import DeploymentInput, DeploymentPlan, Policy, RejectionReason, Routing
+from deepseek_planner.plan import DeploymentPlan, RejectionReason
 from deepseek_planner.search import plan
+from deepseek_planner.snapshot import DeploymentInput, Policy, Routing
 from support.feasibility import problems
 from support.planning import CATALOG, demand, deployment, lengths, objectives, offering, snapshot, weighed, weighed_usd
 

@@ -9,17 +9,9 @@ import pytest
 from deepseek_planner.candidates import Bought, Load, Weighed, breakdown, candidates
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.models import Precision
-from deepseek_planner.plan import (
-    Candidate,
-    Confidence,
-    DeploymentPlan,
-    Policy,
-    Prediction,
-    Rejection,
-    RejectionReason,
-    Shape,
-)
+from deepseek_planner.plan import Candidate, Confidence, DeploymentPlan, Prediction, Rejection, RejectionReason
 from deepseek_planner.search import plan
+from deepseek_planner.snapshot import Policy, Shape
 from deepseek_planner.units import MicroUsd, micro_usd
 from support.planning import CATALOG, demand, deployment, objectives, offering, snapshot
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 
-from deepseek_planner.plan import Policy
 from deepseek_planner.search import plan
+from deepseek_planner.snapshot import Policy
 from support.planning import CATALOG
 from support.worlds import world
 

@@ -6,8 +6,9 @@ import json
 from dataclasses import replace
 
 from deepseek_planner.digest import canonical_json, digest
-from deepseek_planner.plan import DeploymentPlan, Policy, Rejection, RejectionReason
+from deepseek_planner.plan import DeploymentPlan, Rejection, RejectionReason
 from deepseek_planner.search import plan
+from deepseek_planner.snapshot import Policy
 from support.planning import CATALOG, deployment, snapshot
 
 TEXT = 'say "3 < 4" \\ caf\u00e9\n\x01\u2028\U0001f600'

@@ -24,11 +24,12 @@ from deepseek_planner.hardware import InterNode
 from deepseek_planner.legal import Wiring
 from deepseek_planner.memory import CACHE_UNIT_BYTES, Fit, fit
 from deepseek_planner.models import Precision
-from deepseek_planner.plan import DeploymentInput, EngineReason, Shape
+from deepseek_planner.plan import EngineReason
 from deepseek_planner.precision import PrecisionChoice, choices
 from deepseek_planner.service import Replica
 from deepseek_planner.service import lengths as lengths_of
 from deepseek_planner.sizing import size
+from deepseek_planner.snapshot import DeploymentInput, Shape
 from support.planning import CATALOG, demand, deployment, lengths, objectives, offering, planned, weighed
 
 

@@ -19,7 +19,8 @@ from deepseek_planner.explain import (
     variant,
 )
 from deepseek_planner.hardware import CapacityType
-from deepseek_planner.plan import DeploymentKey, Rejection, RejectionReason, Shortage
+from deepseek_planner.plan import Rejection, RejectionReason, Shortage
+from deepseek_planner.snapshot import DeploymentKey
 from deepseek_planner.units import micro_usd
 from support.planning import demand, deployment, objectives, offering, planned
 

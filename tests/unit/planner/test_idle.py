@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from deepseek_planner.idle import left_idle, warning
-from deepseek_planner.plan import Policy
 from deepseek_planner.search import plan
+from deepseek_planner.snapshot import Policy
 from deepseek_planner.units import micro_usd
 from support.planning import CATALOG, demand, deployment, objectives, offering, snapshot
 

@@ -8,8 +8,9 @@ from deepseek_planner.demand import AccuracyClass
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.matrix import Row, matrix, scenarios
 from deepseek_planner.models import Precision
-from deepseek_planner.plan import Candidate, DeploymentInput, Policy, Rejection
+from deepseek_planner.plan import Candidate, Rejection
 from deepseek_planner.search import weigh_alone
+from deepseek_planner.snapshot import DeploymentInput, Policy
 from support.planning import CATALOG, demand, deployment, lengths, objectives, offering, snapshot
 
 POOLS = (

@@ -4,7 +4,7 @@ import pytest
 
 from deepseek_planner.memory import fit, kv_bytes_per_token, shard
 from deepseek_planner.models import Precision
-from deepseek_planner.plan import Shape
+from deepseek_planner.snapshot import Shape
 from support.planning import CATALOG
 
 

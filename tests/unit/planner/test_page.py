@@ -17,18 +17,9 @@ from deepseek_operator.cli.page.scatter import Kind, Mark, best_of
 from deepseek_operator.cli.page.words import would_pass
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.matrix import matrix
-from deepseek_planner.plan import (
-    Constraints,
-    DeploymentInput,
-    DeploymentKey,
-    DeploymentPlan,
-    EngineReason,
-    Policy,
-    Rejection,
-    RejectionReason,
-    Shortage,
-)
+from deepseek_planner.plan import DeploymentPlan, EngineReason, Rejection, RejectionReason, Shortage
 from deepseek_planner.search import plan, weigh_alone
+from deepseek_planner.snapshot import Constraints, DeploymentInput, DeploymentKey, Policy
 from deepseek_planner.units import micro_usd
 from support.planning import CATALOG, NOW, demand, deployment, objectives, offering, snapshot
 

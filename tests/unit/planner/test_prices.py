@@ -6,8 +6,9 @@ from datetime import date, timedelta
 from tests.support.planning import offering
 
 from deepseek_planner.hardware import Price, PriceGiver
-from deepseek_planner.plan import EngineParameters, Placement, Shape
+from deepseek_planner.plan import EngineParameters, Placement
 from deepseek_planner.prices import is_stale, warnings
+from deepseek_planner.snapshot import Shape
 from deepseek_planner.units import MicroUsd
 
 TODAY = date(2026, 11, 22)

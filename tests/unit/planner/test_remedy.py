@@ -9,8 +9,9 @@ import pytest
 
 from deepseek_planner.demand import LatencyTarget
 from deepseek_planner.hardware import CapacityType, InterNode, Offering
-from deepseek_planner.plan import Constraints, DeploymentInput, DeploymentPlan, Policy, Routing
+from deepseek_planner.plan import DeploymentPlan
 from deepseek_planner.search import plan
+from deepseek_planner.snapshot import Constraints, DeploymentInput, Policy, Routing
 from deepseek_planner.units import micro_usd
 from support.planning import CATALOG, demand, deployment, lengths, objectives, offering, planned, snapshot
 

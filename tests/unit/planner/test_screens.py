@@ -9,8 +9,9 @@ from deepseek_operator.cli.screens import plan_screen
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.matrix import Cell, Row
 from deepseek_planner.models import Precision
-from deepseek_planner.plan import DeploymentKey, DeploymentPlan, Policy, Shortage
+from deepseek_planner.plan import DeploymentPlan, Shortage
 from deepseek_planner.search import plan
+from deepseek_planner.snapshot import DeploymentKey, Policy
 from deepseek_planner.units import MicroUsd, micro_usd
 from support.planning import CATALOG, deployment, offering, snapshot
 

@@ -9,17 +9,9 @@ from deepseek_planner.demand import AccuracyClass, Measured
 from deepseek_planner.digest import canonical_json
 from deepseek_planner.explain import alternatives, summary
 from deepseek_planner.hardware import CapacityType, InterNode
-from deepseek_planner.plan import (
-    Constraints,
-    DeploymentKey,
-    DeploymentPlan,
-    EngineGroup,
-    Fleet,
-    Policy,
-    RejectionReason,
-    Routing,
-)
+from deepseek_planner.plan import DeploymentPlan, RejectionReason
 from deepseek_planner.search import plan
+from deepseek_planner.snapshot import Constraints, DeploymentKey, EngineGroup, Fleet, Policy, Routing
 from deepseek_planner.units import MicroUsd, format_usd, format_usd_allowed, format_usd_needed, micro_usd
 from deepseek_planner.verdicts import SHORT
 from support.planning import CATALOG, demand, deployment, lengths, objectives, offering, planned, snapshot

@@ -9,11 +9,12 @@ import pytest
 from deepseek_planner.demand import LatencyTarget, LengthBucket, LengthDistribution, Measured
 from deepseek_planner.hardware import InterNode, IntraNode
 from deepseek_planner.models import Precision
-from deepseek_planner.plan import EngineParameters, Shape
+from deepseek_planner.plan import EngineParameters
 from deepseek_planner.prediction.compiled import Compiled, Setting, compiled
 from deepseek_planner.service import Drafting, Limits, Replica, engines, lengths
 from deepseek_planner.sizing import Sized, size
 from deepseek_planner.slowest import slowest
+from deepseek_planner.snapshot import Shape
 from support.planning import CATALOG, CHAT_INPUT, demand
 
 ENGINE = EngineParameters(18432, 256, 8192, 40 * 10**9, prefix_caching=True, data_type="bfloat16")

@@ -6,8 +6,9 @@ import pytest
 
 from deepseek_planner.hardware import InterNode, IntraNode
 from deepseek_planner.models import Precision
-from deepseek_planner.plan import RejectionReason, Shape
+from deepseek_planner.plan import RejectionReason
 from deepseek_planner.shapes import ShapeRefusal, shapes
+from deepseek_planner.snapshot import Shape
 from support.planning import CATALOG
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from deepseek_planner import mixing
 from deepseek_planner.hardware import CapacityType, Offering
-from deepseek_planner.plan import DeploymentPlan, Policy, RejectionReason
+from deepseek_planner.plan import DeploymentPlan, RejectionReason
 from deepseek_planner.search import weigh_alone
+from deepseek_planner.snapshot import Policy
 from deepseek_planner.units import micro_usd
 from support.planning import CATALOG, demand, deployment, objectives, offering, planned, snapshot
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from deepseek_planner import memory
 from deepseek_planner.hardware import InterNode, IntraNode
 from deepseek_planner.models import Precision
-from deepseek_planner.plan import Confidence, Shape
+from deepseek_planner.plan import Confidence
 from deepseek_planner.prediction.architecture import Architecture, Layers
 from deepseek_planner.prediction.compiled import Compiled, Setting, compiled, stacked
 from deepseek_planner.prediction.corrections import keys, shipped
@@ -24,6 +24,7 @@ from deepseek_planner.prediction.runs import parse
 from deepseek_planner.prediction.stack import Rows, Stack
 from deepseek_planner.prediction.systems import system
 from deepseek_planner.prediction.terms import PACE, PART_NAMES, weight_bytes
+from deepseek_planner.snapshot import Shape
 from support.planning import CATALOG
 
 PUBLISHED = [model for model in CATALOG.models if model.name != "deepseek-tiny"]

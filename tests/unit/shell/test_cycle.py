@@ -12,7 +12,7 @@ from deepseek_operator.settings import EngineSettings, Settings
 from deepseek_operator.world import Kind
 from deepseek_planner import catalog
 from deepseek_planner.demand import Measured
-from deepseek_planner.plan import DeploymentKey, Policy
+from deepseek_planner.snapshot import DeploymentKey, Policy
 from deepseek_planner.units import micro_usd
 from support.memory_world import MemoryWorld
 from support.objects import deployment, merged, node, pool

@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 
 from deepseek_operator.fleet import failure, fleet
-from deepseek_planner.plan import DeploymentKey
+from deepseek_planner.snapshot import DeploymentKey
 from support.objects import merged, pod_of
 from support.shells import HOUR, group, offering
 

@@ -18,15 +18,8 @@ from deepseek_planner.demand import Measured
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.models import Precision
 from deepseek_planner.moves import Move, MoveReason
-from deepseek_planner.plan import (
-    Confidence,
-    DeploymentKey,
-    DeploymentPlan,
-    EngineGroup,
-    Placement,
-    Prediction,
-    Snapshot,
-)
+from deepseek_planner.plan import Confidence, DeploymentPlan, Placement, Prediction
+from deepseek_planner.snapshot import DeploymentKey, EngineGroup, Snapshot
 from deepseek_planner.units import micro_usd
 from support.objects import deployment
 from support.shells import CATALOG, CPU, ENGINE, offering

@@ -14,8 +14,8 @@ from deepseek_operator.settings import Settings
 from deepseek_operator.world import Kind
 from deepseek_planner import catalog
 from deepseek_planner.hardware import CapacityType
-from deepseek_planner.plan import DeploymentKey, Policy
 from deepseek_planner.price_list import EXAMPLE
+from deepseek_planner.snapshot import DeploymentKey, Policy
 from support.memory_world import MemoryWorld
 from support.objects import deployment, node, pool
 

@@ -12,7 +12,7 @@ from deepseek_operator.render.names import Placed, read_placement
 from deepseek_operator.settings import EngineSettings
 from deepseek_planner.hardware import CapacityType, Price
 from deepseek_planner.models import Precision
-from deepseek_planner.plan import Shape
+from deepseek_planner.snapshot import Shape
 from deepseek_planner.units import micro_usd
 from deepseek_runtime.launchspec import LaunchSpec
 from support.objects import deployment, merged

@@ -17,17 +17,8 @@ from deepseek_planner.demand import LatencyTarget, Measured
 from deepseek_planner.errors import Problem
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.models import Precision
-from deepseek_planner.plan import (
-    Alternative,
-    DeploymentKey,
-    DeploymentPlan,
-    EngineGroup,
-    Placement,
-    Rejection,
-    RejectionReason,
-    Shape,
-    Shortage,
-)
+from deepseek_planner.plan import Alternative, DeploymentPlan, Placement, Rejection, RejectionReason, Shortage
+from deepseek_planner.snapshot import DeploymentKey, EngineGroup, Shape
 from deepseek_planner.units import micro_usd
 from support.objects import deployment
 from support.shells import CATALOG, CPU, ENGINE

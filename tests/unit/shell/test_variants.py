@@ -23,18 +23,9 @@ from deepseek_planner.eligibility import startable
 from deepseek_planner.errors import InputError
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.models import Precision
-from deepseek_planner.plan import (
-    DeploymentPlan,
-    EngineParameters,
-    EngineReason,
-    Fleet,
-    Placement,
-    Plan,
-    Policy,
-    Shape,
-    Snapshot,
-)
+from deepseek_planner.plan import DeploymentPlan, EngineParameters, EngineReason, Placement, Plan
 from deepseek_planner.setbacks import setbacks, shuns
+from deepseek_planner.snapshot import Fleet, Policy, Shape, Snapshot
 from deepseek_planner.units import MicroUsd
 from deepseek_runtime.exposition import labels as meter_labels
 from deepseek_runtime.launchspec import LaunchSpec

@@ -9,7 +9,8 @@ from deepseek_planner.candidates import quality
 from deepseek_planner.hardware import Offering
 from deepseek_planner.matrix import Row
 from deepseek_planner.models import ModelSpec
-from deepseek_planner.plan import DeploymentInput, DeploymentKey, DeploymentPlan, Placement
+from deepseek_planner.plan import DeploymentPlan, Placement
+from deepseek_planner.snapshot import DeploymentInput, DeploymentKey
 
 MOST_SHAPES = 3
 """Of a mix, that are named in one line."""

@@ -9,8 +9,9 @@ from deepseek_operator.cli.screens import CAPACITY, latency, latency_asked, limi
 from deepseek_planner.demand import LatencyTarget, LengthDistribution
 from deepseek_planner.explain import percent
 from deepseek_planner.hardware import CapacityType
-from deepseek_planner.plan import DeploymentInput, Placement, Rejection, RejectionReason
+from deepseek_planner.plan import Placement, Rejection, RejectionReason
 from deepseek_planner.slowest import rounded_up
+from deepseek_planner.snapshot import DeploymentInput
 from deepseek_planner.units import MICRO_PER_USD, MicroUsd, format_usd
 
 GB = 1e9
