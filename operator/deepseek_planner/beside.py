@@ -62,7 +62,7 @@ def alternatives(world: World, outcome: Outcome, chosen: Mix, left: Left) -> Ite
     seen = kinds if len(kinds) == 1 else set[tuple[str, str, CapacityType]]()
     told = {_make(lot.option.model, lot.option.shape.accelerator, lot.option.shape.precision) for lot in chosen.lots}
     rate = served_requests_per_min(outcome.deployment)
-    as_dear, held = _as_dear(world, outcome, chosen), _held_by_pool(chosen)
+    as_dear, held = _as_dear(world, outcome, chosen), held_by_pool(chosen)
     for fleet in merge(outcome.fleets, as_dear, key=lambda fleet: fleet.order) if as_dear else outcome.fleets:
         option, kind = fleet.option, (*_kind(fleet.option), fleet.capacity_type)
         make = _make(option.model, option.shape.accelerator, option.shape.precision)
@@ -82,7 +82,7 @@ def alternatives(world: World, outcome: Outcome, chosen: Mix, left: Left) -> Ite
         )
 
 
-def _held_by_pool(chosen: Mix) -> dict[str, int]:
+def held_by_pool(chosen: Mix) -> dict[str, int]:
     """Accelerators."""
     held: dict[str, int] = {}
     for lot in chosen.lots:
@@ -112,7 +112,7 @@ def crowded_out(fleets: Iterable[Fleet], chosen: Mix, left: Left, *, is_budget: 
     """The best of each model and accelerator that would serve but for what other deployments hold, or for the limit of
     the whole cluster; ``is_budget``: that is what is short.
     """
-    no_room, too_dear, held = set[Kind](), set[Kind](), _held_by_pool(chosen)
+    no_room, too_dear, held = set[Kind](), set[Kind](), held_by_pool(chosen)
     for fleet in fleets:
         if not left.has_room(fleet, held):
             said, refused = no_room, _held

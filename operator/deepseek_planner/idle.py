@@ -35,7 +35,7 @@ def left_idle(
     found: dict[DeploymentKey, dict[str, tuple[int, MicroUsd]]] = {}
     for offering in offerings:
         own = held.get(offering.pool, {})
-        idle = _idle(sum(own.values(), Counter()), offering)
+        idle = idle_on(offering, sum(own.values(), Counter()))
         if not idle or offering.price is None:
             continue
         counts = {key: sum(size * count for size, count in sizes.items()) for key, sizes in own.items()}
@@ -45,16 +45,21 @@ def left_idle(
     return found
 
 
-def warning(idle: Idle, usd_per_hour: MicroUsd, limit: MicroUsd) -> str:
-    """What to know of a plan of so many dollars per hour whose nodes have more than is held."""
-    whole = MicroUsd(usd_per_hour + sum(part for _, part in idle.values()))
+def billed_usd_per_hour(idle: Idle, usd_per_hour: MicroUsd) -> MicroUsd:
+    """Of a plan of so many dollars per hour, with what its nodes have beyond what is held."""
+    return MicroUsd(usd_per_hour + sum(part for _, part in idle.values()))
+
+
+def warning(idle: Idle, billed: MicroUsd, limit: MicroUsd, instead: str = "") -> str:
+    """What to know of a plan whose nodes have more than is held; ``instead``: what would be billed less for."""
     named = ", ".join(f"{count} of {pool}" for pool, (count, _) in sorted(idle.items()))
-    over = ", above maxUSDPerHour" if whole > limit else ""
-    return f"accelerators idle on its nodes: {named}; ${format_usd(whole)}/h are billed if nobody else uses them{over}"
+    over = ", above maxUSDPerHour" if billed > limit else ""
+    text = f"accelerators idle on its nodes: {named}; ${format_usd(billed)}/h are billed if nobody else uses them{over}"
+    return f"{text}; {instead}" if instead else text
 
 
-def _idle(sizes: Mapping[int, int], offering: Offering) -> int:
-    """Accelerators left on new nodes: the largest first, each where it leaves the least."""
+def idle_on(offering: Offering, sizes: Mapping[int, int]) -> int:
+    """Accelerators left on new nodes by so many parts of each size: largest first, each where it leaves the least."""
     size_of_node = offering.gpus_per_node
     shared = Counter(free for free in offering.free_gpus_by_node if 0 < free < size_of_node)
     own: Counter[int] = Counter()

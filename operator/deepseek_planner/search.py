@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from deepseek_planner import checking, eligibility, mix, mixing, prices, remedy
+from deepseek_planner import checking, eligibility, mix, mixing, prices, remedy, whole_nodes
 from deepseek_planner.allocation import BUDGET, Allotment, Problem, Solution
 from deepseek_planner.beside import Left, alternatives, crowded_out, supply_left
 from deepseek_planner.budgets import limited_requests_per_min, per_million_tokens, served_requests_per_min
@@ -19,7 +19,7 @@ from deepseek_planner.candidates import Load, candidates
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.digest import digest
 from deepseek_planner.hardware import Offering
-from deepseek_planner.idle import left_idle, warning
+from deepseek_planner.idle import billed_usd_per_hour, left_idle, warning
 from deepseek_planner.market import CROWD, Market
 from deepseek_planner.mixing import Mix, Question
 from deepseek_planner.plan import Candidate, DeploymentPlan, Plan, Rejection, Shortage
@@ -27,7 +27,7 @@ from deepseek_planner.service import lengths
 from deepseek_planner.snapshot import DeploymentInput, DeploymentKey, EngineGroup, Policy, Routing, Shape, Snapshot
 from deepseek_planner.snapshot import Fleet as FleetThatRuns
 from deepseek_planner.supply import Supply
-from deepseek_planner.units import MicroUsd, format_usd_needed
+from deepseek_planner.units import MicroUsd, format_usd, format_usd_needed
 from deepseek_planner.weighing import Outcome, Sizes, Telling, World, distinct, find, find_all
 from deepseek_planner.what_if import Case, Cost, Least
 
@@ -53,7 +53,9 @@ def plan(snapshot: Snapshot, catalog: Catalog, policy: Policy, *, explains: bool
     idle = left_idle({key: planned.placements for key, planned in plans.items()}, offerings)
     for item in in_turn:
         if item.key in idle:
-            said = warning(idle[item.key], plans[item.key].usd_per_hour, item.objectives.max_usd_per_hour)
+            billed = billed_usd_per_hour(idle[item.key], plans[item.key].usd_per_hour)
+            instead = "" if telling is Telling.NEEDED else cluster.billed_less(item.key, billed)
+            said = warning(idle[item.key], billed, item.objectives.max_usd_per_hour, instead)
             plans[item.key] = replace(plans[item.key], warnings=(said, *plans[item.key].warnings))
     return Plan({key: plans[key] for key in sorted(plans)})
 
@@ -77,6 +79,8 @@ class Cluster:
         self._world, self._least = world, least
         self._kept_usd = 0
         self._held: list[tuple[str, Shape, int]] = []
+        self._fleets: dict[DeploymentKey, tuple[Outcome, Mix, Left]] = {}
+        """As planned, with what there was to choose from and what the others leave."""
 
     def keep(self, groups: Iterable[EngineGroup]) -> None:
         """Hold the accelerators and the dollars of engines that stay."""
@@ -88,6 +92,15 @@ class Cluster:
                 offering = pools[group.pool]
                 self._held.append((group.pool, group.shape, group.paid_replicas))
                 _hold(supply, offering, group.shape, group.paid_replicas)
+
+    def billed_less(self, key: DeploymentKey, usd_per_hour: MicroUsd) -> str:
+        """What would serve the deployment for less than so much if nobody else used what is left of its nodes."""
+        found = whole_nodes.least_billed(self._world, *self._fleets[key], usd_per_hour)
+        if found is None:
+            return ""
+        fleet, billed = found
+        (offering, _), *_ = fleet.parts
+        return f"{fleet.replicas} x {fleet.option.name} on {offering.pool} would then be billed ${format_usd(billed)}/h"
 
     def paused(self, deployment: DeploymentInput) -> DeploymentPlan:
         """What it would get if it were alone; it keeps what it has."""
@@ -200,6 +213,7 @@ class Cluster:
             refused = crowded_out(outcome.fleets, fleet, left, is_budget=allotment.short_of == BUDGET)
             planned = replace(planned, rejections=tuple(distinct([*planned.rejections, *refused])))
         if allotment.parts:
+            self._fleets[planned.key] = outcome, fleet, left
             planned = self._with_fleet(planned, outcome, fleet, left)
             planned = replace(planned, gap_percent=round(100 * solution.gap, 4))
         if self._world.telling is Telling.EVERYTHING:

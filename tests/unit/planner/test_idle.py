@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from deepseek_planner.idle import left_idle, warning
+from dataclasses import replace
+from typing import Any
+
+from deepseek_planner.hardware import Offering
+from deepseek_planner.idle import billed_usd_per_hour, left_idle, warning
 from deepseek_planner.search import plan
-from deepseek_planner.snapshot import Policy
+from deepseek_planner.snapshot import Constraints, DeploymentInput, Policy
 from deepseek_planner.units import micro_usd
 from support.planning import CATALOG, demand, deployment, objectives, offering, snapshot
 
 SMALL = "deepseek-r1-distill-qwen-7b"
 NODES = offering("l4", "4", gpus_per_node=4, max_nodes=8)
+ANY = Policy()
 
 
 def plans(*asked, nodes=NODES):
@@ -41,6 +46,50 @@ def test_a_budget_that_whole_nodes_exceed_is_named() -> None:
     assert planned.warnings[0].endswith("if nobody else uses them, above maxUSDPerHour")
 
 
+def single(usd: str, **changed: Any) -> Offering:
+    return offering("l4", usd, "single", gpus_per_node=1, **changed)
+
+
+def said(*asked: DeploymentInput, nodes: tuple[Offering, ...], policy: Policy = ANY) -> str:
+    found = plan(snapshot(*asked, offerings=nodes), CATALOG, policy).deployments[asked[0].key]
+    assert {item.pool for item in found.placements} == {"l4"}
+    return found.warnings[0]
+
+
+def test_what_would_be_billed_less_is_named() -> None:
+    assert said(small(), nodes=(NODES, single("1.50"))) == (
+        "accelerators idle on its nodes: 3 of l4; $4.00/h are billed if nobody else uses them; "
+        "1 x l4-fp8-tp1 on single would then be billed $1.50/h"
+    )
+
+
+def test_of_nodes_that_are_billed_whole_the_cheapest_are_named() -> None:
+    """Of the larger ones less would be held, of the smaller ones more is billed."""
+    pair = offering("l4", "2.80", "pair", gpus_per_node=2)
+    assert said(small(), nodes=(NODES, pair, single("2.90"))).endswith("on pair would then be billed $2.80/h")
+    assert said(small(), nodes=(NODES, pair, single("2.70"))).endswith("on single would then be billed $2.70/h")
+
+
+def test_nothing_is_named_that_is_billed_as_much() -> None:
+    assert said(small(), nodes=(NODES, single("4"))).endswith("if nobody else uses them")
+
+
+def test_nothing_is_named_that_may_not_or_cannot_be_had() -> None:
+    full, dear = single("1.50", max_nodes=0), single("1.50")
+    assert said(small(), nodes=(NODES, full)).endswith("if nobody else uses them")
+    assert "above maxUSDPerHour" in said(small(per_hour="1.20"), nodes=(NODES, dear))
+    assert "single" not in said(small(per_hour="1.20"), nodes=(NODES, dear))
+    assert "single" not in said(small(), nodes=(NODES, dear), policy=Policy(max_usd_per_hour=micro_usd("1.40")))
+
+
+def test_what_others_are_planned_to_hold_is_not_named() -> None:
+    """The one node that would cost less is another deployment's, which may use no other."""
+    pinned = replace(small("pinned"), constraints=Constraints(node_selector={"disk": "fast"}))
+    fast = single("1.50", max_nodes=1, labels={"disk": "fast"})
+    assert "single" in said(small(), nodes=(NODES, fast))
+    assert "single" not in said(small(), pinned, nodes=(NODES, fast))
+
+
 def test_deployments_share_nodes_and_what_is_left_of_them() -> None:
     found = plans(small("one"), small("two"))
     idle = left_idle({key: planned.placements for key, planned in found.items()}, (NODES,))
@@ -62,6 +111,7 @@ def test_full_nodes_are_not_mentioned() -> None:
 
 def test_the_sum_of_all_pools_is_compared_with_the_limit() -> None:
     idle = {"a": (2, micro_usd("2")), "b": (1, micro_usd("0.50"))}
-    text = warning(idle, micro_usd("7"), micro_usd("9.50"))
+    billed = billed_usd_per_hour(idle, micro_usd("7"))
+    text = warning(idle, billed, micro_usd("9.50"))
     assert text == "accelerators idle on its nodes: 2 of a, 1 of b; $9.50/h are billed if nobody else uses them"
-    assert warning(idle, micro_usd("7"), micro_usd("9.49")).endswith("above maxUSDPerHour")
+    assert warning(idle, billed, micro_usd("9.49")).endswith("above maxUSDPerHour")
