@@ -15,7 +15,8 @@ from deepseek_planner.options import Option
 from deepseek_planner.plan import Alternative, Rejection, RejectionReason
 from deepseek_planner.supply import Supply
 from deepseek_planner.units import MicroUsd, format_usd
-from deepseek_planner.weighing import Outcome, World, beaten
+from deepseek_planner.weighing import Outcome, beaten
+from deepseek_planner.world import World
 
 Kind = tuple[str, str]
 """Model and accelerator."""

@@ -20,6 +20,7 @@ from deepseek_planner.catalog import Catalog
 from deepseek_planner.digest import digest
 from deepseek_planner.hardware import Offering
 from deepseek_planner.idle import billed_usd_per_hour, left_idle, warning
+from deepseek_planner.ledger import distinct
 from deepseek_planner.market import CROWD, Market
 from deepseek_planner.mixing import Mix, Question
 from deepseek_planner.plan import Candidate, DeploymentPlan, Plan, Rejection, Shortage
@@ -28,8 +29,9 @@ from deepseek_planner.snapshot import DeploymentInput, DeploymentKey, EngineGrou
 from deepseek_planner.snapshot import Fleet as FleetThatRuns
 from deepseek_planner.supply import Supply
 from deepseek_planner.units import MicroUsd, format_usd, format_usd_needed
-from deepseek_planner.weighing import Outcome, Sizes, Telling, World, distinct, find, find_all
+from deepseek_planner.weighing import Outcome, find, find_all
 from deepseek_planner.what_if import Case, Cost, Least
+from deepseek_planner.world import Sizes, Telling, World
 
 MOST_TURNS = 3
 """Times that the search is asked again where a mix by length turns out to miss a target; then lengths stay together."""

@@ -14,7 +14,8 @@ from deepseek_planner.mix.asks import whole
 from deepseek_planner.mixing import Mix
 from deepseek_planner.options import Option
 from deepseek_planner.units import MicroUsd
-from deepseek_planner.weighing import Outcome, World
+from deepseek_planner.weighing import Outcome
+from deepseek_planner.world import World
 
 
 def least_billed(
