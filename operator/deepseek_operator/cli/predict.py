@@ -44,7 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 Predict every run of a CSV file. Nothing is run: no cluster and no GPU is needed.
 
 needed columns:   model, system, isl, osl (tokens in and out)
-optional columns: backend (vllm), measured_engine_version (vLLM: the planned one), precision (the 16-bit one),
+optional columns: backend (vllm), measured_engine_version (vLLM: the planned one), precision (the model's own),
                   concurrency, tp, attn_dp, moe_ep, gpus (tp x attn_dp), length_spread (0.2; 0: all alike),
                   cached_share, requests_per_slot (10; 1: all at once), id
 An id is that of a published run: what its publisher's scripts set beside the columns is then taken from it.

@@ -248,10 +248,10 @@ def architecture(config: Mapping[str, Any]) -> Architecture:
     """
     if not isinstance(config, Mapping):
         raise ValueError(f"config.json holds a {type(config).__name__}; give the model's own config.json, an object")
-    for name in ("text_config", "quantization_config"):
+    for name in (*TEXT_PARTS, "quantization_config"):
         if config.get(name) and not isinstance(config[name], Mapping):
             raise ValueError(f"config.json: {name} {config[name]!r} must be an object")
-    text: Mapping[str, Any] = config.get("text_config") or config
+    text = _text(config)
     found = [*problems(text)]
     if found:
         raise ValueError(f"config.json: {'; '.join(found)}: {REMEDY}")
@@ -274,6 +274,16 @@ def architecture(config: Mapping[str, Any]) -> Architecture:
     )
 
 
+TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config")
+"""Where configurations of models that also see or hear keep what writes; the last holds a ``text_config`` itself."""
+
+
+def _text(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    part = next((config[name] for name in TEXT_PARTS if config.get(name)), None)
+    return config if part is None else _text(part)
+
+
+TOP_KS = ("num_experts_per_tok", "experts_per_token", "moe_topk", "moe_top_k", "num_selected_experts", "top_k_experts")
 EXPERT_COUNTS = ("num_experts", "n_routed_experts", "num_local_experts")
 
 
@@ -282,9 +292,9 @@ def _integer(text: Mapping[str, Any], *names: str) -> int:
         value = text.get(name)
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value <= 0:
             raise ValueError(f"config.json: {name} {value!r} must be a whole number above 0")
-        return value
+        return int(value)
     raise ValueError(f"config.json has no {' or '.join(names)}; give the model's own config.json")
 
 
@@ -350,6 +360,9 @@ def _layer_kind(text: Mapping[str, Any], index: int) -> str:
     interval = _optional(text, "full_attention_interval", 0)
     if interval and text.get("linear_num_value_heads"):
         return "full_attention" if (index + 1) % interval == 0 else "linear_attention"
+    pattern = text.get("sliding_window_pattern")
+    if text.get("sliding_window") and isinstance(pattern, str) and pattern:
+        return "sliding_attention" if pattern[index % len(pattern)] == "L" else "full_attention"
     slides = text.get("sliding_window") and text.get("use_sliding_window", True)
     return "sliding_attention" if slides else "full_attention"
 
@@ -380,10 +393,11 @@ def _network(text: Mapping[str, Any], index: int) -> FeedForward:
     if is_dense:
         return FeedForward(intermediate=_integer(text, "intermediate_size"))
     width = _integer(text, "moe_intermediate_size", "intermediate_size")
-    shared = _optional(text, "shared_expert_intermediate_size", _optional(text, "n_shared_experts", 0) * width)
+    beside = _optional(text, "n_shared_experts", _optional(text, "num_shared_experts", 0))
+    shared = _optional(text, "shared_expert_intermediate_size", beside * width)
     return FeedForward(
         experts=experts,
-        top_k=_integer(text, "num_experts_per_tok", "experts_per_token"),
+        top_k=_integer(text, *TOP_KS),
         expert_intermediate=width,
         shared_intermediate=shared,
     )

@@ -179,7 +179,7 @@ def mix(load: Load, scheduler: Scheduler) -> Mix:
         queue=queue,
         burst_share=burst_share,
         burst_steps=burst_steps,
-        cache_wait=max(concurrency - slots, 0.0) / slots,
+        cache_wait=max(concurrency - slots, 0.0) / running,
         running=running,
     )
 

@@ -9,18 +9,6 @@ from deepseek_planner.prediction.systems import System
 
 STORED_BYTES = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "fp8_block": 1.0, "int8": 1.0, "int4": 0.53125, "fp4": 0.5625}
 """Bytes per weight with its scales: groups of 128 (int4), 16 (NVFP4)."""
-ALIASES = {
-    "": "bf16",
-    "nan": "bf16",
-    "bfloat16": "bf16",
-    "float16": "fp16",
-    "nvfp4": "fp4",
-    "mxfp4": "fp4",
-    "w4a16": "int4",
-    "int4_wo": "int4",
-    "w8a8": "int8",
-}
-"""Names that files of runs have for the same formats; MXFP4's scales are half of NVFP4's."""
 
 
 @dataclass(frozen=True, slots=True)

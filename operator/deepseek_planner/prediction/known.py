@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from deepseek_planner.prediction.architecture import Architecture, architecture
+from deepseek_planner.prediction.spellings import layers_of
 
 
 @cache
@@ -28,17 +29,29 @@ def _names() -> Mapping[str, str]:
     return names
 
 
+@cache
+def _layers() -> Mapping[str, str]:
+    """Names without editions, of those that stand for the layers of one model alone."""
+    found: dict[str, set[str]] = {}
+    for alias, name in _names().items():
+        for short in layers_of(alias):
+            found.setdefault(short, set()).add(name)
+    return {short: names.pop() for short, names in found.items() if len(names) == 1}
+
+
 def known_models() -> tuple[str, ...]:
     """Canonical ids, in the order of the file."""
     return tuple(_document())
 
 
 def canonical(model: str) -> str:
-    """The canonical id of a model, from its id, an alias or the last part of either.
+    """The canonical id of a model, from its id, an alias, the last part of either, or that without its edition.
 
     Raises ValueError: the remedy is to give the model's config.json.
     """
-    found = _names().get(model.strip().lower()) or _names().get(model.rpartition("/")[2].strip().lower())
+    name = model.strip().lower()
+    found = _names().get(name) or _names().get(name.rpartition("/")[2])
+    found = found or next(filter(None, map(_layers().get, layers_of(name))), None)
     if found is None:
         raise ValueError(f"model {model!r} is not known; give its config.json, or one of: {', '.join(known_models())}")
     return found

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from deepseek_planner.prediction.architecture import Architecture, Latent, Linear
 
+R1_HIDDEN, R1_EXPERTS = 7168, 256
 MANY_SEQUENCES, FEW_SEQUENCES = 1024.0, 256.0
 """vLLM's default of sequences at once: the former from 70 GiB on, but not on A100 (engine/arg_utils.py of 0.32, read
 2026-11-22).
@@ -57,6 +58,12 @@ FLOOR_RELEASE = (1, 2)
 2026-01-21)."""
 
 
+SHORTEST_PROMPT = 1024.0
+"""Of the runs of TensorRT-LLM that are not InferenceX's."""
+FEWEST_CLIENTS = 8.0
+"""Of the runs of Llama-3.1-8B among them."""
+
+
 class Harness(NamedTuple):
     """What of an engine's settings shapes a run. The defaults are those of vLLM on a large accelerator."""
 
@@ -88,6 +95,8 @@ class Asked(NamedTuple):
     generation: str
     system: str
     precision: str
+    is_block_scaled: bool
+    """Whether the row says that weights carry scales per block."""
     ranks: float
     expert_parallel: float
     input_tokens: float
@@ -115,6 +124,16 @@ class Asked(NamedTuple):
     @property
     def is_latent(self) -> bool:
         return any(isinstance(group.attention, Latent) for group in self.architecture.groups)
+
+    @property
+    def is_r1(self) -> bool:
+        """Whether the model has the layers of DeepSeek-R1: scripts of that name are no other model's."""
+        return self.architecture.hidden == R1_HIDDEN and any(
+            isinstance(group.attention, Latent)
+            and not group.attention.index_heads
+            and group.network.experts == R1_EXPERTS
+            for group in self.architecture.groups
+        )
 
 
 def harness(asked: Asked, data: float) -> Harness:
@@ -167,7 +186,8 @@ def token_budget(asked: Asked) -> float:
 
 def _trtllm_budget(asked: Asked) -> float:
     if not asked.is_inferencex:
-        return asked.input_tokens
+        # The runs that this is inferred from have prompts of that length or longer.
+        return max(asked.input_tokens, SHORTEST_PROMPT)
     budget = asked.input_tokens + asked.concurrency + 64.0
     return max(budget, 8192.0) if asked.release >= FLOOR_RELEASE else budget
 
@@ -211,7 +231,8 @@ def max_sequences(asked: Asked) -> float:
     if asked.engine == "vllm" and not asked.is_inferencex:
         return MANY_SEQUENCES if asked.generation in {"hopper", "blackwell"} else FEW_SEQUENCES
     is_short = asked.engine == "trtllm" and not asked.is_inferencex and asked.architecture.family == "llama"
-    return max(asked.concurrency - 1.0, 1.0) if is_short and asked.architecture.hidden == 4096 else MANY_SEQUENCES
+    is_short = is_short and asked.architecture.hidden == 4096 and asked.concurrency >= FEWEST_CLIENTS
+    return asked.concurrency - 1.0 if is_short else MANY_SEQUENCES
 
 
 def drafted(asked: Asked, data: float) -> float:
@@ -248,17 +269,18 @@ def is_block(asked: Asked) -> bool:
     config.json). That TensorRT-LLM's runs are of that checkpoint is inferred, and that vLLM's are of the one with a
     scale per tensor.
     """
-    return asked.engine == "trtllm" and asked.precision == "fp8" and asked.architecture.family == "qwen3"
+    is_taken = asked.engine == "trtllm" and asked.architecture.family == "qwen3"
+    return asked.precision == "fp8" and (asked.is_block_scaled or is_taken)
 
 
 def is_cold(asked: Asked) -> bool:
-    """Inferred from the runs: under an SGLang that does not say its version, DeepSeek-R1 in 4 bits waits seconds for
+    """Inferred from the runs: under an SGLang that does not say its version, DeepSeek-R1 in 4 bits on B200 waits for
     its first token wherever the prompts of the first burst exceed one step, so that one of them is cut, however many
     requests there are; where they fit, it waits as later versions do.
     """
     first = asked.concurrency * asked.input_tokens
     is_early = asked.engine == "sglang" and not asked.version and asked.precision == "fp4" and asked.is_published
-    return is_early and asked.is_latent and first > token_budget(asked)
+    return is_early and asked.is_r1 and asked.system == "b200_sxm" and first > token_budget(asked)
 
 
 def is_slow_prefill(asked: Asked) -> bool:
@@ -274,7 +296,7 @@ def data_parallel(asked: Asked, stated: float, expert_parallel: float) -> float:
     Where the scripts set it: above a concurrency (`If CONC > 64, then DP_ATTN=true`, above 32 with 8192 tokens in;
     nvidia-master.yaml @1cb92d21 for H200, dsr1_fp4_b200_trt_slurm.sh @d22bf9ca for B200, from 256 on).
     """
-    if asked.engine != "trtllm" or not asked.is_latent or stated > 1.0 or not asked.is_published:
+    if asked.engine != "trtllm" or not asked.is_r1 or stated > 1.0 or not asked.is_published:
         return max(stated, 1.0) if isfinite(stated) else 1.0
     if not isfinite(stated) and expert_parallel >= asked.ranks > 1.0:
         return asked.ranks

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 
-from deepseek_planner.prediction import published
+from deepseek_planner.prediction import published, spellings
 from deepseek_planner.prediction.architecture import Architecture
 from deepseek_planner.prediction.batching import Load, Scheduler
-from deepseek_planner.prediction.formats import ALIASES, STORED_BYTES
+from deepseek_planner.prediction.formats import STORED_BYTES
 from deepseek_planner.prediction.operations import Sharding
 from deepseek_planner.prediction.published import Harness
 from deepseek_planner.prediction.systems import system
@@ -33,8 +33,8 @@ DEFAULT_CONCURRENCY = 8.0
 DEFAULT_REQUESTS_PER_SLOT = 10.0
 CURRENT_VLLM = "0.32.0"
 """What a row is predicted for that names neither a published run nor a release: the one that plans are made for."""
-ENGINES = {"": "vllm", "tensorrt-llm": "trtllm", "tensorrt_llm": "trtllm"}
-"""Other names of engines."""
+ENGINES = ("sglang", "trtllm", "vllm")
+"""Those that runs were measured of."""
 LOOSE_SPREAD = 0.02
 """Inferred from the runs, not stated by a publisher: SGLang's requests of one length do not stay in lock-step. In step,
 their prompts would need more arithmetic than the accelerator has: 20 of 8000 tokens at once had their first tokens
@@ -90,12 +90,12 @@ def _cached_share(identifier: str) -> float:
 
 
 def number(row: Mapping[str, str], column: str, default: float) -> float:
-    """A cell as a number; empty, ``nan`` and absent ones are ``default``.
+    """A cell as a number; one that says nothing (empty, ``nan``, ``None``) or is absent is ``default``.
 
     Raises ValueError naming the column when the cell is something else.
     """
     text = (row.get(column) or "").strip()
-    if not text or text.lower() == "nan":
+    if spellings.is_absent(text):
         return default
     try:
         value = float(text)
@@ -132,22 +132,33 @@ def problems(row: Mapping[str, str]) -> Iterator[str]:
         system(row.get("system") or "")
     except ValueError as error:
         yield str(error)
-    if (row.get("pp") or "").strip() not in {"", "1", "1.0", "nan"}:
+    if not spellings.is_absent(row.get("pp") or "") and row["pp"].strip() not in {"1", "1.0"}:
         yield f"pp {row['pp']!r} must be 1: only plan weighs pipelines"
-    if precision_of(row) not in STORED_BYTES:
-        yield f"precision {precision_of(row)!r} is not known; known are {', '.join(sorted(STORED_BYTES))}"
+    if (stored := spellings.number_format(row.get("precision") or "")) and stored not in STORED_BYTES:
+        yield f"precision {row['precision']!r} is not known; known are {', '.join(sorted(STORED_BYTES))}"
+    if spellings.engine(row.get("backend") or "") not in ENGINES:
+        yield f"backend {row['backend']!r} is not known; known are {', '.join(ENGINES)}"
 
 
-def precision_of(row: Mapping[str, str]) -> str:
-    """Weight format; 16 bits where the cell is empty or ``nan``."""
-    name = (row.get("precision") or "").strip().lower()
-    return ALIASES.get(name, name)
+def precision_of(row: Mapping[str, str], architecture: Architecture) -> str:
+    """Weight format; where the cell says none, the one that the model's name says, else its configuration."""
+    said = spellings.number_format(row.get("precision") or "") or spellings.checkpoint_format(row.get("model") or "")
+    own = architecture.quantization
+    return said or ("fp8" if own == "fp8_block" else own)
 
 
-def engine_of(row: Mapping[str, str]) -> str:
-    """Engine of a row; vLLM where the cell is empty."""
-    name = (row.get("backend") or "").strip().lower()
-    return ENGINES.get(name, name)
+def _ranks(row: Mapping[str, str]) -> tuple[float, float]:
+    """Ranks of tensor-parallel and of data-parallel attention (NaN: not said). Where there are fewer accelerators than
+    their product, ``tp`` counts both kinds, as engines' own options do (``--tp 8 --dp 8`` are eight accelerators);
+    where ``tp`` is not said, the accelerators are.
+    """
+    tensor, data, gpus = (number(row, name, 0.0) for name in ("tp", "attn_dp", "gpus"))
+    parallel = max(data, 1.0)
+    if not tensor:
+        tensor = max(gpus // parallel, 1.0)
+    elif data > 1.0 and gpus == tensor and gpus % data == 0.0:
+        tensor = gpus / data
+    return tensor, number(row, "attn_dp", UNMEASURED)
 
 
 def parse(row: Mapping[str, str], architecture: Architecture, model: str, *, doubt: str = "") -> Run:
@@ -159,11 +170,12 @@ def parse(row: Mapping[str, str], architecture: Architecture, model: str, *, dou
     if found:
         raise ValueError(found)
     identifier = row.get("id") or ""
-    tensor, data = max(number(row, "tp", 1.0), 1.0), number(row, "attn_dp", UNMEASURED)
+    tensor, data = _ranks(row)
     ranks = tensor * max(data if isfinite(data) else 1.0, 1.0)
     expert_parallel = max(number(row, "moe_ep", 1.0), 1.0) if architecture.is_sparse else 1.0
     input_tokens, output_tokens = number(row, "isl", UNMEASURED), number(row, "osl", UNMEASURED)
-    engine, version = engine_of(row), (row.get("measured_engine_version") or "").strip()
+    engine, version = spellings.engine(row.get("backend") or ""), (row.get("measured_engine_version") or "").strip()
+    precision, is_block = precision_of(row, architecture), spellings.is_block_scaled(row.get("precision") or "")
     # Only a run that was published may be taken for one of its publisher's scripts.
     is_published = bool(identifier)
     if engine == "vllm" and not version and not is_published:
@@ -183,7 +195,8 @@ def parse(row: Mapping[str, str], architecture: Architecture, model: str, *, dou
         architecture=architecture,
         generation=facts.generation,
         system=facts.name,
-        precision=precision_of(row),
+        precision=precision,
+        is_block_scaled=is_block,
         ranks=ranks,
         expert_parallel=expert_parallel,
         input_tokens=input_tokens,
@@ -200,10 +213,10 @@ def parse(row: Mapping[str, str], architecture: Architecture, model: str, *, dou
         name=identifier,
         model=model,
         architecture=architecture,
-        system=(row.get("system") or "").strip().lower(),
+        system=facts.name,
         engine=engine,
         version=version,
-        precision=precision_of(row),
+        precision=precision,
         sharding=Sharding(
             tensor=int(tensor),
             data=int(data),

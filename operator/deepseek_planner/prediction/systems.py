@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from deepseek_planner.prediction.spellings import accelerator
+
 
 @dataclass(frozen=True, slots=True)
 class System:
@@ -79,12 +81,21 @@ def systems() -> Mapping[str, System]:
     return known
 
 
+@cache
+def _spelled() -> Mapping[str, System]:
+    """The same by names without memory and socket, where one name says the same without them; the first of them."""
+    found: dict[str, System] = {}
+    for name, one in systems().items():
+        found.setdefault(accelerator(name), one)
+    return found
+
+
 def system(name: str) -> System:
     """The system of that name.
 
     Raises ValueError with the known names.
     """
-    found = systems().get(name.strip().lower())
+    found = systems().get(name.strip().lower()) or _spelled().get(accelerator(name))
     if found is None:
         known = ", ".join(sorted({one.name for one in systems().values()}))
         raise ValueError(f"system {name!r} is not known; known are {known}")

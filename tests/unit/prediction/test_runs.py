@@ -91,10 +91,6 @@ def test_sharding_of_attention_and_experts():
     assert run(gpus="").gpus == 8
 
 
-def test_precision_defaults_to_sixteen_bits():
-    assert run(precision="").precision == run(precision="nan").precision == "bf16"
-
-
 def test_blackwell_scripts_poll_less_often_under_load():
     busy, idle = run(backend="sglang", concurrency="32"), run(backend="sglang", concurrency="8")
     assert scheduler(busy, 1e9).poll_steps > scheduler(idle, 1e9).poll_steps > 1
@@ -117,7 +113,7 @@ def test_blackwell_scripts_poll_less_often_under_load():
 @pytest.mark.parametrize(
     ("cells", "bytes_per_element"),
     [
-        ({"precision": ""}, 2.0),
+        ({"precision": "bf16"}, 2.0),
         ({"precision": "fp4", "backend": "vllm"}, 1.0),
         ({"precision": "fp8", "backend": "vllm"}, 1.0),
         ({"precision": "fp8", "backend": "vllm", "system": "h200_sxm"}, 2.0),
