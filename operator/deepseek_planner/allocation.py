@@ -127,6 +127,8 @@ class Allotment:
     """Deployments of a higher priority that have of what it is short of."""
     shared_with: tuple[DeploymentKey, ...] = ()
     """Deployments of its own priority that do."""
+    would_do_first: bool = False
+    """Whether it would be served whole if it came before all of those."""
     would_do_nodes: tuple[tuple[str, int], ...] = ()
     """By pool: more nodes with which it would be served whole."""
     would_do_usd_per_hour: MicroUsd | None = None

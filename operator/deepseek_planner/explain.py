@@ -56,6 +56,11 @@ STAGES: Mapping[RejectionReason, int] = {reason: stage for stage, same in enumer
 _FITS = STAGES[RejectionReason.DOES_NOT_FIT]
 
 
+def gap(percent: float) -> str:
+    """Two digits of how much cheaper a plan could be, and no more of what is below."""
+    return f"{float(f'{percent:.2g}'):g}"
+
+
 def plan_document(planned: DeploymentPlan) -> dict[str, Any]:
     """The status' plan, in the resource's words: bounded, decimals as strings, nothing empty."""
     document: dict[str, Any] = {"digest": planned.digest}
@@ -66,7 +71,7 @@ def plan_document(planned: DeploymentPlan) -> dict[str, Any]:
         }
         document |= _risk(planned)
         if planned.gap_percent > 0:
-            document["gapPercent"] = f"{float(f'{planned.gap_percent:.2g}'):g}"
+            document["gapPercent"] = gap(planned.gap_percent)
     document |= {
         "demandSource": planned.demand_source,
         "requestsPerMinute": round(planned.planned_requests_per_min),

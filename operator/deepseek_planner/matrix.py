@@ -144,10 +144,12 @@ def _cells(changed: DeploymentInput, asked: DeploymentInput, model: ModelSpec, a
     )
     weighed, rejections = ask(replace(changed, objectives=free))
     cells = [_cell(precision, weighed, rejections, asked, model) for precision in Precision]
-    best = min((cell.usd_per_hour for cell in cells if cell.name and cell.is_allowed), default=None)
-    return tuple(
-        replace(cell, is_cheapest=bool(cell.name) and cell.is_allowed and cell.usd_per_hour == best) for cell in cells
-    )
+    best = min((cell.usd_per_hour for cell in cells if _may_be_chosen(cell)), default=None)
+    return tuple(replace(cell, is_cheapest=_may_be_chosen(cell) and cell.usd_per_hour == best) for cell in cells)
+
+
+def _may_be_chosen(cell: Cell) -> bool:
+    return bool(cell.name) and cell.is_allowed and not cell.is_over_budget
 
 
 def _cell(

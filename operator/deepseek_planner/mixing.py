@@ -11,7 +11,7 @@ from deepseek_planner.allocation import Allotment, Ask, Offer
 from deepseek_planner.budgets import most_usd_per_hour
 from deepseek_planner.demand import RequestClass
 from deepseek_planner.forecast import with_headroom, wobble
-from deepseek_planner.hardware import Offering
+from deepseek_planner.hardware import CapacityType, Offering
 from deepseek_planner.market import Market, Quote, expected_usd_per_hour
 from deepseek_planner.options import Option
 from deepseek_planner.plan import Confidence, Placement, Prediction
@@ -141,17 +141,23 @@ def _by_name(choices: Iterable[Choice]) -> list[Choice]:
 
 
 def _for_some(market: Market, outcome: Outcome) -> list[Choice]:
-    """Options for some classes only: the one that serves each class for least. With many more there would be too many
-    mixes to look at them all.
+    """Options for some classes only: those that serve each class for least, of each capacity type as many as have room
+    for all of it. With many more there would be too many mixes to look at them all.
     """
     choices = _by_name([choice for choice in outcome.choices if choice[0].refusal is not None])
     quotes = [(option, quote) for option, offers in choices for quote in offers]
     kept = set(_running(market, outcome, [(option, quote.offering) for option, quote in quotes]))
-    for number in range(len(outcome.classes)):
+    for number, kind in enumerate(outcome.classes):
         per_request = [quote.expected_usd_per_hour * option.loads[number] for option, quote in quotes]
-        best = min(range(len(quotes)), key=per_request.__getitem__, default=None)
-        if best is not None and math.isfinite(per_request[best]):
-            kept.add(best)
+        left, pools = dict.fromkeys(CapacityType, outcome.requests_per_min / 60 * kind.share), set[str]()
+        for index in sorted(range(len(quotes)), key=lambda index: (per_request[index], index)):
+            option, quote = quotes[index]
+            pool, paid = quote.offering.pool, quote.offering.capacity_type
+            # What serves best in a pool takes its room.
+            if quote.room and pool not in pools and math.isfinite(per_request[index]) and left[paid] > 0:
+                kept.add(index)
+                pools.add(pool)
+                left[paid] -= quote.room / option.loads[number]
     chosen = [quotes[index] for index in sorted(kept)]
     by_option = {id(option): option for option, _ in chosen}
     return [(one, tuple(quote for option, quote in chosen if option is one)) for one in by_option.values()]

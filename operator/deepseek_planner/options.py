@@ -15,7 +15,7 @@ from typing import NamedTuple
 from deepseek_planner.asked import Request
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.demand import RequestClass
-from deepseek_planner.engine import EngineQuestion, Wanted, cache_ratio, narrowed, parameters
+from deepseek_planner.engine import EngineQuestion, Wanted, cache_ratio, narrowed, parameters, step_tokens
 from deepseek_planner.engine_reasons import reasons
 from deepseek_planner.legal import Laid, Legal, Permission, Wiring, legal
 from deepseek_planner.memory import CACHE_UNIT_BYTES
@@ -24,7 +24,7 @@ from deepseek_planner.prediction.batching import CACHE_HELD_OUTPUT
 from deepseek_planner.refusals import context_too_long, does_not_fit, in_time, too_slow
 from deepseek_planner.service import Lengths, Limits, Replica, Service, lengths_of
 from deepseek_planner.sizing import Sized, size
-from deepseek_planner.slowest import slowest
+from deepseek_planner.slowest import rounded_up, slowest
 from deepseek_planner.snapshot import Shape
 
 
@@ -338,12 +338,32 @@ def _settled(
     refusal = one.pending.too_large
     if refusal is None and sized.capacity is not None:
         return _option(one, sized, sized.capacity, tuple(loads))
-    refusal = refusal or too_slow(one.pending.asked, one.replica, sized.idle)
+    refusal = refusal or too_slow(one.pending.asked, one.replica, sized.idle, _loose_first_token_s(one, sized.idle))
     for replica, found in by_class:
         if found.capacity is not None:
             option = _option(one._replace(replica=replica), found, found.capacity, tuple(loads))
             return option._replace(refusal=in_time(refusal, classes, loads))
     return refusal
+
+
+def _loose_first_token_s(one: _Weighing, idle: Service) -> float:
+    """Time to the first token of an idle replica at the limit that this one would pass. A tight limit has longer steps
+    set, which make first tokens come sooner: at a loose one they are as usual.
+    """
+    first = idle.time_to_first_token_s
+    asked, replica = one.pending.asked, one.replica
+    target, step = asked.limits.time_to_first_token, replica.engine.max_num_batched_tokens
+    if target is None or step <= step_tokens(one.laid.accelerator):
+        return first
+    limit = replace(target, limit_s=rounded_up(first * (1 + replica.margin)))
+    deployment = asked.wanted.deployment
+    looser = replace(deployment, objectives=replace(deployment.objectives, time_to_first_token=limit))
+    wanted = asked.wanted._replace(deployment=looser)
+    _, other = _set_up(one.laid, wanted, replica.demand, asked.limits)
+    if other.engine.max_num_batched_tokens == step:
+        return first
+    (sized,) = size([other])
+    return max(first, sized.idle.time_to_first_token_s)
 
 
 def _option(one: _Weighing, sized: Sized, capacity: Service, loads: tuple[float, ...]) -> Option:

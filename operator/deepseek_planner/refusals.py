@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import inf
 
 from deepseek_planner.asked import Request
-from deepseek_planner.demand import RequestClass
+from deepseek_planner.demand import LatencyTarget, RequestClass
 from deepseek_planner.legal import Legal, memory_of, over_nodes
 from deepseek_planner.memory import CACHE_UNIT_BYTES, GB, Fit
 from deepseek_planner.models import Precision
@@ -79,18 +79,20 @@ def _fewest(asked: Request, candidates: Iterable[tuple[Shape, Fit]], precision: 
     return min(holding, key=lambda shape: (shape.accelerators, shape.nodes_per_replica), default=None)
 
 
-def too_slow(asked: Request, replica: Replica, idle: Service) -> Rejection:
-    """Even an idle replica misses a target: which one, by how much, and what takes the time."""
+def too_slow(asked: Request, replica: Replica, idle: Service, loose_first_token_s: float) -> Rejection:
+    """Even an idle replica misses a target: which one, by how much, and what takes the time. ``loose_first_token_s``:
+    its time to the first token at the limit that it would pass.
+    """
     name, margin = asked.named(replica.compiled.setting.shape), replica.margin
     first, per = asked.limits.time_to_first_token, asked.limits.time_per_output_token
     seconds = idle.time_per_output_token_s * (1 + margin)
     if per is not None and seconds > per.limit_s:
-        text = _latency("TPOT", per.percentile, seconds, per.limit_s, slowest(replica, idle.running))
+        text = _latency("TPOT", per, seconds, slowest(replica, idle.running), seconds)
         return Rejection(name, RejectionReason.TPOT_TOO_HIGH, text, seconds, per.limit_s, "s")
     # A step always has room for a prompt: what is left is the other target.
     assert first is not None
     seconds = idle.time_to_first_token_s * (1 + margin)
-    text = _latency("TTFT", first.percentile, seconds, first.limit_s, "prefill of the prompt")
+    text = _latency("TTFT", first, seconds, "prefill of the prompt", loose_first_token_s * (1 + margin))
     return Rejection(name, RejectionReason.TTFT_TOO_HIGH, text, seconds, first.limit_s, "s")
 
 
@@ -106,8 +108,7 @@ def in_time(refusal: Rejection, classes: Sequence[RequestClass], loads: Sequence
     return replace(refusal, message=f"{refusal.message}; prompts of {prompts} tokens alone are served in time")
 
 
-def _latency(what: str, percentile: int, seconds: float, limit: float, bottleneck: str) -> str:
-    return (
-        f"{what} p{percentile} {milliseconds(seconds)} > {milliseconds(limit)} even when idle, margin included: "
-        f"{bottleneck}; would pass at {milliseconds(rounded_up(seconds))}"
-    )
+def _latency(what: str, target: LatencyTarget, seconds: float, bottleneck: str, passing_s: float) -> str:
+    missed = f"{what} p{target.percentile} {milliseconds(seconds)} > {milliseconds(target.limit_s)}"
+    passing = milliseconds(rounded_up(passing_s))
+    return f"{missed} even when idle, margin included: {bottleneck}; would pass at {passing}"

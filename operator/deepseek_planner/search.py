@@ -19,11 +19,11 @@ from deepseek_planner.candidates import Load, candidates
 from deepseek_planner.catalog import Catalog
 from deepseek_planner.digest import digest
 from deepseek_planner.hardware import Offering
-from deepseek_planner.idle import billed_usd_per_hour, left_idle, warning
+from deepseek_planner.idle import billed_usd_per_hour, left_idle, parts_held, warning
 from deepseek_planner.ledger import distinct
 from deepseek_planner.market import CROWD, Market
 from deepseek_planner.mixing import Mix, Question
-from deepseek_planner.plan import Candidate, DeploymentPlan, Plan, Rejection, Shortage
+from deepseek_planner.plan import Candidate, DeploymentPlan, Placement, Plan, Rejection, Shortage
 from deepseek_planner.service import lengths
 from deepseek_planner.snapshot import DeploymentInput, DeploymentKey, EngineGroup, Policy, Routing, Shape, Snapshot
 from deepseek_planner.snapshot import Fleet as FleetThatRuns
@@ -52,11 +52,13 @@ def plan(snapshot: Snapshot, catalog: Catalog, policy: Policy, *, explains: bool
     in_turn = sorted(snapshot.deployments, key=lambda deployment: deployment.key)
     plans = {item.key: cluster.paused(item) for item in in_turn if item.paused}
     plans |= cluster.together([item for item in in_turn if not item.paused])
-    idle = left_idle({key: planned.placements for key, planned in plans.items()}, offerings)
+    fleets = {key: planned.placements for key, planned in plans.items()}
+    idle = left_idle(fleets, offerings)
     for item in in_turn:
         if item.key in idle:
             billed = billed_usd_per_hour(idle[item.key], plans[item.key].usd_per_hour)
-            instead = "" if telling is Telling.NEEDED else cluster.billed_less(item.key, billed)
+            others = (fleet for key, fleet in fleets.items() if key != item.key)
+            instead = "" if telling is Telling.NEEDED else cluster.billed_less(item.key, others)
             said = warning(idle[item.key], billed, item.objectives.max_usd_per_hour, instead)
             plans[item.key] = replace(plans[item.key], warnings=(said, *plans[item.key].warnings))
     return Plan({key: plans[key] for key in sorted(plans)})
@@ -95,14 +97,15 @@ class Cluster:
                 self._held.append((group.pool, group.shape, group.paid_replicas))
                 _hold(supply, offering, group.shape, group.paid_replicas)
 
-    def billed_less(self, key: DeploymentKey, usd_per_hour: MicroUsd) -> str:
-        """What would serve the deployment for less than so much if nobody else used what is left of its nodes."""
-        found = whole_nodes.least_billed(self._world, *self._fleets[key], usd_per_hour)
+    def billed_less(self, key: DeploymentKey, others: Iterable[Sequence[Placement]]) -> str:
+        """What would serve the deployment for less if nobody but the others used what is left of its nodes."""
+        held = parts_held(itertools.chain.from_iterable(others))
+        found = whole_nodes.largest_saving(self._world, *self._fleets[key], held)
         if found is None:
             return ""
-        fleet, billed = found
+        fleet, saved = found
         (offering, _), *_ = fleet.parts
-        return f"{fleet.replicas} x {fleet.option.name} on {offering.pool} would then be billed ${format_usd(billed)}/h"
+        return f"{fleet.replicas} x {fleet.option.name} on {offering.pool} would then save ${format_usd(saved)}/h of it"
 
     def paused(self, deployment: DeploymentInput) -> DeploymentPlan:
         """What it would get if it were alone; it keeps what it has."""
@@ -158,7 +161,9 @@ class Cluster:
             ways += [[self._question(item.outcome, item.ask.routing, for_some=False) for item in asked]]
         for way in ways:
             other, others = self._routed(way)
-            bound = min(bound, other.lower_bound_usd_per_hour)
+            # No plan of a way that serves less serves as much for its dollars.
+            if not _serves_less(other, best):
+                bound = min(bound, other.lower_bound_usd_per_hour)
             if _is_better(other, best):
                 best, fleets = other, others
         return replace(best, lower_bound_usd_per_hour=bound), fleets
@@ -331,11 +336,15 @@ def _hold(supply: Supply, offering: Offering, shape: Shape, replicas: int) -> No
 
 def _is_better(one: Solution, other: Solution) -> bool:
     """Whether nobody gets less of it, and it costs less or somebody gets more."""
-    pairs = [(one.allotments[key], other.allotments[key]) for key in one.allotments]
-    served = [(_service(here), _service(there)) for here, there in pairs]
-    if any(here < there for here, there in served):
+    if any(_service(one.allotments[key]) < _service(other.allotments[key]) for key in one.allotments):
         return False
-    return any(here > there for here, there in served) or one.expected_usd_per_hour < other.expected_usd_per_hour
+    return _serves_less(other, one) or one.expected_usd_per_hour < other.expected_usd_per_hour
+
+
+def _serves_less(one: Solution, other: Solution) -> bool:
+    """Whether somebody gets less of it and nobody more."""
+    pairs = [(_service(one.allotments[key]), _service(other.allotments[key])) for key in one.allotments]
+    return any(here < there for here, there in pairs) and not any(here > there for here, there in pairs)
 
 
 def _service(allotment: Allotment) -> tuple[float, bool, bool]:
@@ -353,7 +362,8 @@ def _with_shortage(planned: DeploymentPlan, allotment: Allotment, kept_usd: int)
         return planned
     holders = (*allotment.lost_to, *allotment.shared_with)
     changes = [" and ".join(_would_do(allotment, kept_usd))]
-    changes += [f"a higher priority than {', '.join(map(str, holders))}"] if holders else []
+    if holders and allotment.would_do_first:
+        changes.append(f"a higher priority than {', '.join(map(str, holders))}")
     return replace(
         planned,
         smallest_change=", or ".join(filter(None, changes)),

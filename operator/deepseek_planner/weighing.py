@@ -153,9 +153,10 @@ class _Look:
 
 
 def _gate(deployment: DeploymentInput, offerings: list[Offering]) -> Gate:
-    """Refuses shapes of which the fewest replicas, on the cheapest pool, are over the budget already."""
+    """Refuses shapes of which one replica, on the cheapest pool, is over the budget already. More of them need not be
+    of one shape, however many there must be.
+    """
     limit = deployment.objectives.max_usd_per_hour
-    fewest = max(1, deployment.constraints.min_replicas)
     known: dict[tuple[int, bool], MicroUsd | None] = {}
 
     def affordable(asked: Request, shape: Shape) -> Rejection | None:
@@ -164,10 +165,9 @@ def _gate(deployment: DeploymentInput, offerings: list[Offering]) -> Gate:
             hosts = [item for item in offerings if is_spread or item.gpus_per_node >= count]
             known[key] = min((cost.usd_per_accelerators_hour(item, count) for item in hosts), default=None)
         least = known[key]
-        if least is None or fewest * least <= limit:
+        if least is None or least <= limit:
             return None
         # The load may take more of them: that is worked out for what passes here.
-        what = f"at least {fewest} x {shape.name}"
-        return over_budget(asked.named(shape), shape, what, MicroUsd(fewest * least), limit)
+        return over_budget(asked.named(shape), shape, f"at least 1 x {shape.name}", least, limit)
 
     return affordable

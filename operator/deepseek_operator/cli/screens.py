@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from deepseek_planner.candidates import quality
 from deepseek_planner.demand import LatencyTarget
-from deepseek_planner.explain import alternatives, message, percent, shortage, summary, uses_spot
+from deepseek_planner.explain import alternatives, gap, message, percent, shortage, summary, uses_spot
 from deepseek_planner.hardware import CapacityType
 from deepseek_planner.models import ModelSpec
 from deepseek_planner.plan import DeploymentPlan, Placement, Prediction, Rejection, RejectionReason
@@ -102,7 +102,7 @@ def _chosen(asked: DeploymentInput, planned: DeploymentPlan, models: Mapping[str
     if uses_spot(planned):
         yield from _risk(planned)
     if planned.gap_percent > 0:
-        yield f"         at most {planned.gap_percent:.2g} % cheaper could all deployments together be: proven"
+        yield f"         at most {gap(planned.gap_percent)} % cheaper could all deployments together be: proven"
 
 
 def _quality(asked: DeploymentInput, item: Placement, models: Mapping[str, ModelSpec]) -> str:

@@ -47,6 +47,7 @@ def _allotment(world: World, item: Seeker, got: Column | None, lack: Lack | None
         short_of=lack.short_of,
         lost_to=lack.lost_to,
         shared_with=lack.shared_with,
+        would_do_first=lack.is_whole_first,
         would_do_nodes=lack.nodes,
         would_do_usd_per_hour=lack.usd_per_hour,
     )

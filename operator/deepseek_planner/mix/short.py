@@ -34,6 +34,8 @@ class Lack(NamedTuple):
     """Of a higher priority."""
     shared_with: tuple[DeploymentKey, ...]
     """Of the same."""
+    is_whole_first: bool = False
+    """Whether it would be served whole if it came before all of them."""
     nodes: tuple[tuple[str, int], ...] = ()
     """More of them, by pool, with which it would be served whole."""
     usd_per_hour: MicroUsd | None = None
@@ -55,8 +57,17 @@ def lacks(world: World, chosen: Mapping[int, Column], best: Mapping[int, Column]
             beside = _beside(world, item, others) if item.number in looked_at else None
             columns[item.number] = beside or best[item.number]
         nodes, limit = _missing(world, columns.values())
-        found |= {number: lack._replace(nodes=nodes, usd_per_hour=limit) for number, lack in causes.items()}
+        found |= {
+            number: lack._replace(nodes=nodes, usd_per_hour=limit, is_whole_first=_is_whole(world, best[number]))
+            for number, lack in causes.items()
+        }
     return found
+
+
+def _is_whole(world: World, alone: Column) -> bool:
+    """Whether there is room and money for the fleet that serves it whole, if nobody else had any."""
+    is_paid = world.budget is None or alone.nominal <= world.budget
+    return alone.level >= FULL and is_paid and world.rows.fits(dict(alone.uses))
 
 
 def _level(chosen: Mapping[int, Column], item: Seeker) -> int:

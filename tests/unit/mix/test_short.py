@@ -51,6 +51,22 @@ def test_what_would_do_for_one_serves_those_that_come_before_it_and_its_equals_t
     assert short(problem(6), asks[3]).served == 1.0
 
 
+def test_coming_first_is_named_where_it_would_do() -> None:
+    only = offer("p", 4, 1.0)
+    high, low = ask("high", 1.0, only, priority=5), ask("low", 2.0, only)
+
+    def would_do(nodes: int, dollars: int) -> bool:
+        rooms, limit = (room("p", *(1,) * nodes, gpus=1),), MicroUsd(dollars * DOLLAR)
+        first = short(Problem((high, replace(low, priority=9)), rooms, limit), low)
+        found = short(Problem((high, low), rooms, limit), low)
+        assert (first.served == 1.0) == found.would_do_first
+        return found.would_do_first
+
+    assert would_do(2, 9)
+    assert not would_do(2, 7)  # alone, two of them cost 8
+    assert not would_do(1, 9)  # and need two nodes
+
+
 def test_equals_share_and_nobody_of_them_comes_first() -> None:
     only = offer("p", 1, 1.0)
     one, other, first = ask("a", 4.0, only), ask("b", 4.0, only), ask("c", 1.0, only, priority=1)

@@ -16,6 +16,7 @@ from deepseek_planner.options import Option
 from deepseek_planner.plan import DeploymentPlan, RejectionReason
 from deepseek_planner.search import plan
 from deepseek_planner.snapshot import DeploymentInput, Policy, Routing
+from deepseek_planner.units import micro_usd
 from support.feasibility import problems
 from support.planning import CATALOG, demand, deployment, lengths, objectives, offering, snapshot, weighed, weighed_usd
 
@@ -23,6 +24,7 @@ MODEL = "deepseek-r1-distill-qwen-7b"
 BY_LENGTH, EVEN = Policy(routing=Routing.BY_LENGTH), Policy(routing=Routing.EVEN)
 SMALL, LARGE = offering("a10g", "8", "small", max_nodes=1), offering("h100", "98.32", "large", max_nodes=2)
 SINGLE = offering("a10g", "1", "single", gpus_per_node=1, max_nodes=8)
+LESS = replace(SINGLE.price, usd_per_node_hour=micro_usd("0.90")) if SINGLE.price else None
 
 
 def chat(per_min: float = 2700, ttft_s: float = 0.6) -> DeploymentInput:
@@ -109,6 +111,30 @@ def test_each_engine_is_set_up_for_the_prompts_that_it_gets() -> None:
     # Set up for all prompts up to 8,000 tokens it would run 103 at once.
     (small,) = (item for item in found.placements if item.pool == "single")
     assert small.engine.max_num_seqs > 150
+
+
+def test_a_pool_that_is_nearly_or_wholly_full_changes_nothing_for_the_worse() -> None:
+    """The best offer of the short prompts is the cheapest pool's, and there is room for one replica, or for none."""
+    plenty = offering("a10g", "1", "plenty", gpus_per_node=1, max_nodes=8)
+    alone = planned(papers(), BY_LENGTH, plenty, LARGE)
+    for nodes in (0, 1):
+        beside = planned(papers(), BY_LENGTH, plenty, replace(SINGLE, price=LESS, max_nodes=nodes), LARGE)
+
+        assert beside.is_feasible
+        assert beside.gap_percent == 0.0
+        assert beside.usd_per_hour <= alone.usd_per_hour
+        assert {item.pool for item in beside.placements} >= {"plenty", "large"}
+
+
+def test_where_only_lengths_told_apart_serve_all_the_gap_is_that_of_such_plans() -> None:
+    """Spread evenly the one large node carries less, for fewer dollars: that proves nothing of plans that carry all."""
+    found = planned(papers(), BY_LENGTH, SINGLE, replace(LARGE, gpus_per_node=1, max_nodes=1))
+
+    assert found.is_feasible
+    assert found.shortage is None
+    assert found.gap_percent == 0.0
+    even = plan(snapshot(papers(), offerings=(SINGLE, replace(LARGE, gpus_per_node=1, max_nodes=1))), CATALOG, EVEN)
+    assert not even.deployments[papers().key].is_feasible
 
 
 def test_without_classes_there_is_nothing_but_the_refusal() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from deepseek_planner.hardware import Offering
+from deepseek_planner.hardware import CapacityType, Offering
 from deepseek_planner.idle import billed_usd_per_hour, left_idle, warning
 from deepseek_planner.search import plan
 from deepseek_planner.snapshot import Constraints, DeploymentInput, Policy
@@ -59,19 +59,42 @@ def said(*asked: DeploymentInput, nodes: tuple[Offering, ...], policy: Policy = 
 def test_what_would_be_billed_less_is_named() -> None:
     assert said(small(), nodes=(NODES, single("1.50"))) == (
         "accelerators idle on its nodes: 3 of l4; $4.00/h are billed if nobody else uses them; "
-        "1 x l4-fp8-tp1 on single would then be billed $1.50/h"
+        "1 x l4-fp8-tp1 on single would then save $2.50/h of it"
     )
 
 
 def test_of_nodes_that_are_billed_whole_the_cheapest_are_named() -> None:
     """Of the larger ones less would be held, of the smaller ones more is billed."""
     pair = offering("l4", "2.80", "pair", gpus_per_node=2)
-    assert said(small(), nodes=(NODES, pair, single("2.90"))).endswith("on pair would then be billed $2.80/h")
-    assert said(small(), nodes=(NODES, pair, single("2.70"))).endswith("on single would then be billed $2.70/h")
+    assert said(small(), nodes=(NODES, pair, single("2.90"))).endswith("on pair would then save $1.20/h of it")
+    assert said(small(), nodes=(NODES, pair, single("2.70"))).endswith("on single would then save $1.30/h of it")
 
 
 def test_nothing_is_named_that_is_billed_as_much() -> None:
     assert said(small(), nodes=(NODES, single("4"))).endswith("if nobody else uses them")
+    # Less than anybody would see in dollars and cents.
+    assert said(small(), nodes=(NODES, single("3.999"))).endswith("if nobody else uses them")
+
+
+def test_a_node_that_another_stays_on_is_paid_for_whoever_leaves_it() -> None:
+    """One of two that share a node would pay for another one, and the bill of both would be no smaller."""
+    nodes = NODES, single("1.50")
+    assert said(small("one"), small("two"), nodes=nodes).endswith("if nobody else uses them")
+
+
+def test_room_that_another_is_planned_to_take_costs_the_next_a_new_node() -> None:
+    """The two accelerators left on the shared node are one deployment's: to move there saves nothing."""
+    partly = replace(NODES, free_gpus_by_node=(1,))
+    first, second = small("first"), small("second")
+    found = plan(snapshot(first, second, offerings=(partly,)), CATALOG, Policy()).deployments
+    assert [one.warnings[0].endswith("if nobody else uses them") for one in found.values()] == [True, True]
+
+
+def test_what_is_reserved_is_paid_for_whatever_is_planned() -> None:
+    paid = replace(NODES, capacity_type=CapacityType.RESERVED)
+    (planned,) = plan(snapshot(small(), offerings=(paid, single("1.50"))), CATALOG, Policy()).deployments.values()
+    assert {item.pool for item in planned.placements} == {"l4"}
+    assert not planned.warnings
 
 
 def test_nothing_is_named_that_may_not_or_cannot_be_had() -> None:

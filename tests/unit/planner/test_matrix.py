@@ -87,6 +87,14 @@ def test_dollars_are_told_even_when_the_budget_forbids_them() -> None:
     assert all(cell.is_over_budget and cell.usd_per_hour > 0 for cell in priced)
 
 
+def test_what_is_over_budget_is_never_the_cheapest_that_may_be_chosen() -> None:
+    asked = deployment(objectives=objectives(per_hour="1"))
+    cells = [cell for row in rows(asked).values() for cell in row.cells if cell.name]
+
+    assert cells
+    assert all(cell.is_over_budget and not cell.is_cheapest for cell in cells)
+
+
 def test_less_demand_and_looser_latency_never_cost_more() -> None:
     found = rows(deployment())
     for less in ("expected load only", "relaxed latency"):

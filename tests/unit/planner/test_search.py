@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from deepseek_planner.digest import canonical_json
 from deepseek_planner.explain import alternatives, summary
 from deepseek_planner.hardware import CapacityType, InterNode
 from deepseek_planner.plan import DeploymentPlan, RejectionReason
-from deepseek_planner.search import plan
+from deepseek_planner.search import plan, weigh_alone
 from deepseek_planner.snapshot import Constraints, DeploymentKey, EngineGroup, Fleet, Policy, Routing
 from deepseek_planner.units import MicroUsd, format_usd, format_usd_allowed, format_usd_needed, micro_usd
 from deepseek_planner.verdicts import SHORT
@@ -293,11 +294,14 @@ def test_what_is_over_a_limit_is_never_written_as_equal_to_it() -> None:
     assert format_usd_allowed(limit) == "3.33"
 
 
-def test_the_fewest_replicas_are_priced_as_the_least_that_it_costs() -> None:
-    result = planned(deployment(objectives=objectives(per_hour="5"), constraints=Constraints(min_replicas=2)), H200)
+@pytest.mark.parametrize(("per_hour", "begins"), [("5", "at least 1 x h200-"), ("100", "2 x h200-")])
+def test_the_fewest_replicas_are_priced_as_the_least_that_it_costs(per_hour: str, begins: str) -> None:
+    """Two of a shape are two of it alone; one may stand beside another shape."""
+    few, limits = demand(5, 10), Constraints(min_replicas=2)
+    result = planned(deployment(demand=few, objectives=objectives(per_hour=per_hour), constraints=limits), H200)
 
-    refusal = next(item for item in result.rejections if item.reason is RejectionReason.OVER_BUDGET)
-    assert refusal.message.startswith("at least 2 x ")
+    messages = [item.message for item in result.rejections if item.reason is RejectionReason.OVER_BUDGET]
+    assert any(message.startswith(begins) for message in messages)
 
 
 def test_an_impossible_ttft_names_the_smallest_one_that_passes() -> None:
@@ -600,3 +604,44 @@ def test_beside_a_plan_for_a_part_of_the_load_what_serves_all_of_it_says_that_it
     assert chosen.verdict == f"for {first.shortage.served_percent} % of the planned load"
     assert chosen.usd_per_hour == first.usd_per_hour
     assert {item.verdict for item in others} == {SHORT}
+
+
+def test_as_many_replicas_as_must_be_need_not_be_of_one_shape() -> None:
+    """Two of the dear shape are over the budget; one of it beside a cheap one that is alone in its pool is not."""
+    few, many = offering("l40s", "1.861", gpus_per_node=1, max_nodes=1), offering("h100", "3.99", gpus_per_node=1)
+    asked = deployment(
+        "deepseek-r1-distill-qwen-14b",
+        demand=demand(20, 40),
+        objectives=objectives(ttft_s=2.0, tpot_s=0.1, per_hour="7"),
+        constraints=Constraints(min_replicas=2),
+    )
+    found = planned(asked, few, many)
+
+    assert {item.pool: item.replicas for item in found.placements} == {"l40s": 1, "h100": 1}
+    assert found.usd_per_hour == micro_usd("5.851")
+
+
+@pytest.mark.parametrize(
+    ("model", "accelerator"), [("deepseek-r1-distill-qwen-14b", "l4"), ("deepseek-r1-distill-llama-70b", "l40s")]
+)
+@pytest.mark.parametrize("ttft_s", [0.5, 1.0, 2.0])
+def test_a_limit_for_first_tokens_that_is_named_is_passed(model: str, accelerator: str, ttft_s: float) -> None:
+    """A tight limit has longer steps set, which a loose one has not."""
+    prompts = lengths((1200, 500.0, 0.5), (4000, 1400.0, 0.4), (32768, 16000.0, 0.1))
+
+    def refused(limit_s: float) -> dict[str, str]:
+        asked = deployment(
+            model,
+            demand=demand(5, 10, input_tokens=prompts),
+            objectives=objectives(ttft_s=limit_s, tpot_s=0.3, per_hour="500"),
+        )
+        world = snapshot(asked, offerings=(offering(accelerator, "30"),))
+        found = weigh_alone(asked, world, CATALOG, Policy())[1]
+        return {item.name: item.message for item in found if item.reason is RejectionReason.TTFT_TOO_HIGH}
+
+    named = {name: re.search(r"would pass at ([\d.]+) (ms|s)", text) for name, text in refused(ttft_s).items()}
+    assert named
+    for name, limit in named.items():
+        assert limit is not None
+        seconds = float(limit[1]) / (1000 if limit[2] == "ms" else 1)
+        assert name not in refused(seconds)

@@ -8,6 +8,7 @@ from datetime import datetime
 from deepseek_operator.cli.page.markup import Markup, tag
 from deepseek_operator.cli.page.report import Report
 from deepseek_operator.cli.page.tables import Column, Row, table
+from deepseek_planner.explain import gap
 from deepseek_planner.plan import Confidence, EngineReason
 from deepseek_planner.prices import is_stale
 
@@ -55,7 +56,7 @@ def trust(report: Report, now: datetime) -> Iterator[Markup]:
     yield tag("p", _sizing(report))
     if planned.is_feasible and planned.gap_percent > 0:
         yield tag(
-            "p", f"No plan for all deployments together is more than {planned.gap_percent:.2g} % cheaper: proven."
+            "p", f"No plan for all deployments together is more than {gap(planned.gap_percent)} % cheaper: proven."
         )
     yield _prices(report, now)
     yield tag("p", "Digest ", tag("code", planned.digest), class_="soft")
