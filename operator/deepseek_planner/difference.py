@@ -55,6 +55,9 @@ class Situation:
     """For how long the plan has had the same placements and replicas."""
     wanted: Wanted | None = None
     """What others want of it; None: nothing."""
+    unplanned_usd_per_hour: int = 0
+    """Of all engines in the cluster that no plan has a say in: of paused deployments, and of those that nothing serves.
+    """
 
     @property
     def is_feasible(self) -> bool:

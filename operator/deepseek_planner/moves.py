@@ -25,6 +25,7 @@ from deepseek_planner.forecast import DECLARED, covered
 from deepseek_planner.move import KeptGroup, Move, MoveReason, Verdict, at_least, dollars, named
 from deepseek_planner.plan import Plan
 from deepseek_planner.retreats import given_up, gives_way, shrunk_to_minimum
+from deepseek_planner.room import replicas_that_fit
 from deepseek_planner.snapshot import DeploymentInput, DeploymentKey, Policy, RebalancingMode, Snapshot
 from deepseek_planner.units import MicroUsd
 from deepseek_planner.worth import (
@@ -84,6 +85,7 @@ def verdicts(
     ``wanted`` says which engines others wait for: :mod:`deepseek_planner.claims` finds them.
     """
     found = []
+    unplanned = _unplanned_usd_per_hour(snapshot, plan)
     for deployment in sorted(snapshot.deployments, key=lambda each: each.key):
         if deployment.paused:
             continue
@@ -97,11 +99,20 @@ def verdicts(
             policy=policy,
             settled_s=settled_s.get(key, 0.0),
             wanted=(wanted or {}).get(key),
+            unplanned_usd_per_hour=unplanned,
         )
         verdict = given_up(situation) or _own_or_others(situation)
         if verdict is not None:
             found.append(verdict)
     return tuple(found)
+
+
+def _unplanned_usd_per_hour(snapshot: Snapshot, plan: Plan) -> int:
+    """Of engines that stay whatever is planned, and so come off the cluster's limit before anything is."""
+    paused = {deployment.key for deployment in snapshot.deployments if deployment.paused}
+    planned = {key for key, found in plan.deployments.items() if found.is_feasible or found.shortage is not None}
+    groups = (group for group in snapshot.fleet.groups if group.key in paused or group.key not in planned)
+    return sum(group.usd_per_hour for group in groups)
 
 
 def _own_or_others(situation: Situation) -> Verdict | None:
@@ -137,9 +148,20 @@ def _verdict(situation: Situation) -> Verdict | None:
 
 
 def _as_begun(situation: Situation, move: Move) -> Move:
-    """What has begun gets no smaller on the way: engines that just started would stop again."""
+    """What has begun gets no smaller on the way: engines that just started would stop again. What there is no room or
+    money for any more was not begun.
+    """
     begun = situation.deployment.last_move_groups
-    return replace(move, targets=tuple(at_least(target, begun.get(target.name, 0)) for target in move.targets))
+    desired = {group.name: group.desired for group in situation.fleet}
+    left = situation.deployment.objectives.max_usd_per_hour - situation.usd_per_hour
+    targets = []
+    for target in move.targets:
+        placement, runs = target.placement, desired.get(target.name, 0)
+        more = max(0, begun.get(target.name, 0) - runs)
+        room = replicas_that_fit(situation.snapshot, placement.pool, placement.shape) if more else 0
+        can_go_on = more <= room and more * placement.usd_per_replica_hour <= left
+        targets.append(at_least(target, begun.get(target.name, 0) if can_go_on else runs))
+    return replace(move, targets=tuple(targets))
 
 
 def _beside(situation: Situation, differs: Difference, move: Move) -> Move | None:

@@ -111,6 +111,11 @@ class Progress:
         """Replicas that serve at least while one is exchanged for another."""
         return self.replicas if self.least_serving is None else min(self.replicas, self.least_serving)
 
+    @property
+    def first(self) -> int:
+        """Replicas that must start before an old one may stop. Where fewer run than must serve, one is more already."""
+        return max(0, min(self.floor, self.desired) + 1 - self.desired)
+
     def leaves_cover(self, group: EngineGroup, stops: int) -> bool:
         """Whether, without so many serving replicas of the group, as many that cannot be taken back serve as there
         shall be of them beside those that can.

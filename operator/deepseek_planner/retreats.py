@@ -4,7 +4,7 @@ budget without a plan cannot hold.
 
 from __future__ import annotations
 
-from deepseek_planner.difference import Situation, TargetGroup, difference, is_over_limit
+from deepseek_planner.difference import Situation, TargetGroup, difference
 from deepseek_planner.move import KeptGroup, Move, MoveReason, Verdict, at_least, named
 from deepseek_planner.units import MicroUsd, format_usd
 from deepseek_planner.worth import held_for_way
@@ -83,25 +83,27 @@ def _why(situation: Situation, goals: tuple[TargetGroup, ...], keeps: tuple[Kept
 def shrunk_to_minimum(situation: Situation) -> Verdict | None:
     """Nothing is feasible: what serves goes on serving, at its minimum when it costs more than the budget."""
     floor = max(1, situation.deployment.constraints.min_replicas)
-    is_over = situation.is_over_budget or (
-        not situation.is_outranked and is_over_limit(situation.snapshot, situation.policy)
-    )
+    limit, unplanned = situation.policy.max_usd_per_hour, situation.unplanned_usd_per_hour
+    # What others run beyond their plans goes first: those are made for what these engines leave of the limit.
+    is_over_all = not situation.is_outranked and limit is not None and unplanned > limit
+    is_over = situation.is_over_budget or is_over_all
     if not is_over or situation.desired <= floor:
         return None
     keeps = _cheapest_serving(situation, floor)
     price = {group.name: group.usd_per_replica_hour or 0 for group in situation.fleet}
     budget = situation.deployment.objectives.max_usd_per_hour
     runs = situation.usd_per_hour
+    why = f"${format_usd(runs)}/h runs, the budget is ${format_usd(budget)}/h"
+    if not situation.is_over_budget and limit is not None:
+        held = format_usd(MicroUsd(unplanned))
+        why = f"${held}/h run that no plan changes, the cluster's limit is ${format_usd(limit)}/h"
     move = Move(
         key=situation.deployment.key,
         targets=(),
         reason=MoveReason.OVER_BUDGET,
         required=True,
         saves_usd_per_hour=MicroUsd(runs - sum(kept.replicas * price[kept.name] for kept in keeps)),
-        message=(
-            f"${format_usd(runs)}/h runs, the budget is ${format_usd(budget)}/h and no plan is feasible in it: "
-            f"down to minReplicas ({floor})"
-        ),
+        message=f"{why} and no plan is feasible in it: down to minReplicas ({floor})",
         keeps=keeps,
     )
     return Verdict(move)

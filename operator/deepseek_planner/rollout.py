@@ -150,8 +150,7 @@ def _can_end(rollout: Progress) -> bool:
     if beside and _cost(rollout, missing) <= rollout.left:
         return True
     # One more replica of the same shape than must serve, and an old one can go.
-    more = max(0, rollout.floor + 1 - rollout.desired)
-    return rollout.is_exchange and any(_fits(rollout, goal, more) for goal in missing)
+    return rollout.is_exchange and any(_fits(rollout, goal, rollout.first) for goal in missing)
 
 
 def _cost(rollout: Progress, goals: list[Goal]) -> int:
@@ -256,7 +255,7 @@ def _too_dear(rollout: Progress, goal: Goal, need: int) -> str:
 def _need(rollout: Progress, goal: Goal) -> int:
     """Replicas that must start before anything old may stop."""
     if any(rollout.excess(group) for group in rollout.fleet) and rollout.is_exchange:
-        return max(1, rollout.floor + 1 - rollout.desired)
+        return max(1, rollout.first)
     return rollout.missing(goal)
 
 

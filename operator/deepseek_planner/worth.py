@@ -51,8 +51,10 @@ def held_for_capacity(situation: Situation, difference: Difference) -> Waiting |
     On absent measurements the declared demand asks for it, and must have asked for a cooldown long: an outage of
     the metrics alone moves nothing. Nothing waits while nothing serves, or where nothing is ever measured.
     """
-    if situation.is_measured or not situation.is_serving:
+    if not situation.is_serving:
         return None
+    if situation.is_measured:
+        return _held_for_price(situation, difference)
     if not difference.only_grows:
         return Waiting(Hold.NO_MEASUREMENTS, "nothing measured says that what runs is not enough")
     outage_s = max(situation.policy.settle_s, situation.deployment.rebalancing.cooldown_s)
@@ -232,7 +234,26 @@ def _held_for_starts(
     return Waiting(Hold.DISRUPTION_BUDGET, text, recent[over - 1] + hour)
 
 
-def _held_for_settling(situation: Situation, settle_s: float) -> Waiting | None:
+def _held_for_price(situation: Situation, difference: Difference) -> Waiting | None:
+    """An outage of the prices alone moves nothing, like one of the metrics."""
+    if not (unpriced := _unpriced(situation, difference)):
+        return None
+    text = f"the price of {unpriced} is not known, and what runs there is not left for that at once"
+    return _held_for_settling(situation, situation.deployment.rebalancing.cooldown_s, text)
+
+
+def _unpriced(situation: Situation, difference: Difference) -> str:
+    """A pool that engines would leave for priced ones, and of which nobody says what it costs; empty: there is none."""
+    wanted = {goal.name: goal.placement.replicas for goal in difference.goals}
+    unpriced = {each.pool for each in situation.snapshot.offerings if each.price is None}
+    if any(goal.placement.pool in unpriced for goal in difference.goals):
+        return ""
+    leaving = (group.pool for group in situation.fleet if group.desired > wanted.get(group.name, 0))
+    return next((pool for pool in leaving if pool in unpriced), "")
+
+
+def _held_for_settling(situation: Situation, settle_s: float, why: str = "") -> Waiting | None:
     if situation.settled_s >= settle_s:
         return None
-    return Waiting(Hold.SETTLING, f"the answer has stood for {situation.settled_s:.0f} s of {settle_s:.0f} s")
+    text = f"the answer has stood for {situation.settled_s:.0f} s of {settle_s:.0f} s"
+    return Waiting(Hold.SETTLING, f"{why}; {text}" if why else text)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
+
 import pytest
 
 from deepseek_planner.demand import Demand
+from deepseek_planner.hardware import Price
 from deepseek_planner.moves import Hold, MoveReason, as_running, moves, verdicts
-from deepseek_planner.snapshot import Policy, RebalancingMode
+from deepseek_planner.plan import Plan
+from deepseek_planner.snapshot import DeploymentKey, Policy, RebalancingMode
 from deepseek_planner.units import micro_usd
 from support.fleets import KEY, deployment, group, lengths, measured, offering, plan, snapshot, target
 
 POLICY = Policy(settle_s=60.0)
+PRICE = Price(micro_usd("80"), "test", date(2026, 11, 1))
 
 
 def decide(seen, *targets, settled_s=3600.0, source="measured", policy=POLICY):
@@ -215,6 +221,19 @@ def test_a_dearer_shape_needs_measurements():
     assert hold(decide(unmeasured, target(2, "h200", "20"))) is Hold.NO_MEASUREMENTS
 
 
+def test_a_price_that_is_not_known_for_a_while_moves_nothing():
+    """The plan leaves the pool because it cannot be priced, not because it carries too little."""
+    known = {pool: replace(offering(pool), price=PRICE) for pool in ("h200", "t4")}
+    pools = (offering("h100"), *known.values())
+    seen = snapshot(group(2), offerings=pools)
+    verdict = decide(seen, target(2, "h200", "20"), settled_s=0.0)
+    assert hold(verdict) is Hold.SETTLING
+    assert "the price of h100 is not known" in verdict.waiting.message
+    assert reason(decide(seen, target(2, "h200", "20"), settled_s=600.0)) is MoveReason.DEMAND_HIGH
+    priced = (replace(offering("h100"), price=PRICE), *known.values())
+    assert reason(decide(snapshot(group(2), offerings=priced), target(2, "h200", "20"), settled_s=0.0))
+
+
 def test_a_missed_objective_is_named():
     seen = snapshot(group(2), measured=measured(time_to_first_token_s=1.4))
     assert reason(decide(seen, target(3))) is MoveReason.OBJECTIVE_MISSED
@@ -223,6 +242,26 @@ def test_a_missed_objective_is_named():
 def test_a_move_on_its_way_waits_for_nothing():
     seen = snapshot(group(2), group(1, "t4", "2", desired=3), moved_s_ago=1.0, measured=None)
     assert reason(decide(seen, target(3, "t4", "2"), settled_s=0.0)) is MoveReason.CHEAPER_PLAN
+
+
+@pytest.mark.parametrize(
+    ("changes", "replicas"),
+    [({}, 4), ({"budget": "42"}, 3), ({"offerings": (offering("h100"), offering("h200", max_nodes=0))}, 3)],
+    ids=["it fits", "too dear", "no room"],
+)
+def test_a_move_on_its_way_ends_with_what_can_still_be_had(changes, replicas):
+    """Four were begun, the plan is three by now, and one more is too dear or has no room."""
+    few = changes.pop("offerings", None)
+    pools = None if few is None else (few[0], replace(few[1], max_nodes=1, free_gpus_by_node=(3,)))
+    seen = snapshot(
+        group(1),
+        group(3, "h200", "10"),
+        offerings=pools,
+        last_move_groups={"chat-h200-a": 4},
+        **{"budget": "60"} | changes,
+    )
+    verdict = decide(seen, target(3, "h200", "10"))
+    assert {goal.name: goal.placement.replicas for goal in verdict.move.targets} == {"chat-h200-a": replicas}
 
 
 def test_a_lost_pool_moves_its_engines():
@@ -257,6 +296,22 @@ def test_over_budget_without_a_plan_shrinks_to_the_minimum_of_what_serves():
     assert reason(verdict) is MoveReason.OVER_BUDGET
     assert {kept.name: kept.replicas for kept in verdict.move.keeps} == {"chat-h100-a": 1, "chat-t4-a": 0}
     assert verdict.move.saves_usd_per_hour == micro_usd("12")
+
+
+@pytest.mark.parametrize(("limit", "shrinks"), [("25", False), ("15", True)])
+def test_what_nothing_serves_shrinks_for_the_cluster_when_it_alone_is_over_the_limit(limit, shrinks):
+    """What another runs beyond its plan goes first: that was made for what is left of the limit."""
+    other = DeploymentKey("team-b", "docs")
+    seen = snapshot(group(2), group(3, key=other, name="docs-h100-a"))
+    seen = replace(seen, deployments=(*seen.deployments, deployment(key=other)))
+    mine, targets = plan()
+    theirs, _ = plan(target(1))
+    both = Plan({**mine.deployments, other: replace(theirs.deployments[KEY], key=other)})
+    policy = Policy(settle_s=60.0, max_usd_per_hour=micro_usd(limit))
+    found = {item.move.key: item for item in verdicts(seen, both, targets, policy=policy, settled_s={})}
+    assert (KEY in found) == shrinks
+    if shrinks:
+        assert "that no plan changes, the cluster's limit is $15.00/h" in found[KEY].move.message
 
 
 def test_over_budget_never_stops_the_last_serving_replica():

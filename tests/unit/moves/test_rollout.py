@@ -74,6 +74,20 @@ def test_new_engines_of_the_same_shape_are_exchanged_one_by_one_within_the_budge
     ]
 
 
+def test_growth_of_the_same_shape_begins_with_what_fits_beside_and_exchanges_then():
+    """Two of six serve more at once; the four that run need not be joined by three before one may go."""
+    steps = all_steps(snapshot(group(4), budget="70"), move(target(6, version="b")))
+    assert told(steps)[:4] == [
+        "Create chat-h100-b 3",
+        "Wait chat-h100-b WaitingForReady",
+        "Scale chat-h100-a 3",
+        "Wait chat-h100-b Draining",
+    ]
+    assert told(steps)[-1] == "Delete chat-h100-a 0"
+    few = next_step(snapshot(group(4), budget="60"), move(target(6, version="b")))
+    assert (few.kind, few.replicas) == (StepKind.CREATE, 2)
+
+
 def test_new_engines_on_two_pools_are_exchanged_one_by_one_too():
     wanted = (
         target(1, version="b"),
