@@ -229,8 +229,9 @@ def weigh(surveys: Sequence[Survey]) -> list[dict[Laid, Option | Rejection]]:
     for accelerators in sizes if any(survey.enough for survey in surveys) else sizes[-1:]:
         pending = [(survey, one) for survey in surveys for one in survey.due(accelerators)]
         sized = size([one.replica for _, one in pending])
-        for (survey, one), found, by_class in zip(pending, sized, _apart(pending), strict=True):
-            survey.settle(one.laid, _settled(one, found, survey.classes, by_class))
+        loose = _loose_first_tokens_s([one for _, one in pending], sized)
+        for (survey, one), found, first_s, by_class in zip(pending, sized, loose, _apart(pending), strict=True):
+            survey.settle(one.laid, _settled(one, found, first_s, survey.classes, by_class))
     return [{laid: survey.settled[laid] for laid in survey.places if laid in survey.settled} for survey in surveys]
 
 
@@ -328,7 +329,11 @@ def _apart(pending: Sequence[tuple[Survey, _Weighing]]) -> Iterator[list[tuple[R
 
 
 def _settled(
-    one: _Weighing, sized: Sized, classes: Sequence[RequestClass], by_class: Sequence[tuple[Replica, Sized]]
+    one: _Weighing,
+    sized: Sized,
+    loose_first_token_s: float,
+    classes: Sequence[RequestClass],
+    by_class: Sequence[tuple[Replica, Sized]],
 ) -> Option | Rejection:
     """What a shape sustains. One that does not take the longest requests, or misses a target with all lengths together,
     is for the classes that it serves in time, if any.
@@ -338,7 +343,7 @@ def _settled(
     refusal = one.pending.too_large
     if refusal is None and sized.capacity is not None:
         return _option(one, sized, sized.capacity, tuple(loads))
-    refusal = refusal or too_slow(one.pending.asked, one.replica, sized.idle, _loose_first_token_s(one, sized.idle))
+    refusal = refusal or too_slow(one.pending.asked, one.replica, sized.idle, loose_first_token_s)
     for replica, found in by_class:
         if found.capacity is not None:
             option = _option(one._replace(replica=replica), found, found.capacity, tuple(loads))
@@ -346,24 +351,28 @@ def _settled(
     return refusal
 
 
-def _loose_first_token_s(one: _Weighing, idle: Service) -> float:
-    """Time to the first token of an idle replica at the limit that this one would pass. A tight limit has longer steps
-    set, which make first tokens come sooner: at a loose one they are as usual.
+def _loose_first_tokens_s(asked: Sequence[_Weighing], sized: Sequence[Sized]) -> list[float]:
+    """Time to the first token of each idle replica at the limit that it would pass."""
+    found = [one.idle.time_to_first_token_s for one in sized]
+    loose = [(at, other) for at, one in enumerate(asked) if (other := _with_loose_limit(one, sized[at])) is not None]
+    for (at, _), then in zip(loose, size([replica for _, replica in loose]), strict=True):
+        found[at] = max(found[at], then.idle.time_to_first_token_s)
+    return found
+
+
+def _with_loose_limit(one: _Weighing, sized: Sized) -> Replica | None:
+    """The same replica as it is set up for a limit of its own for first tokens, if that is another way. A tight limit
+    has longer steps set, which make first tokens come sooner: at a loose one they are as usual.
     """
-    first = idle.time_to_first_token_s
     asked, replica = one.pending.asked, one.replica
     target, step = asked.limits.time_to_first_token, replica.engine.max_num_batched_tokens
-    if target is None or step <= step_tokens(one.laid.accelerator):
-        return first
-    limit = replace(target, limit_s=rounded_up(first * (1 + replica.margin)))
+    if sized.capacity is not None or target is None or step <= step_tokens(one.laid.accelerator):
+        return None
+    limit = replace(target, limit_s=rounded_up(sized.idle.time_to_first_token_s * (1 + replica.margin)))
     deployment = asked.wanted.deployment
     looser = replace(deployment, objectives=replace(deployment.objectives, time_to_first_token=limit))
-    wanted = asked.wanted._replace(deployment=looser)
-    _, other = _set_up(one.laid, wanted, replica.demand, asked.limits)
-    if other.engine.max_num_batched_tokens == step:
-        return first
-    (sized,) = size([other])
-    return max(first, sized.idle.time_to_first_token_s)
+    _, other = _set_up(one.laid, asked.wanted._replace(deployment=looser), replica.demand, asked.limits)
+    return None if other.engine.max_num_batched_tokens == step else other
 
 
 def _option(one: _Weighing, sized: Sized, capacity: Service, loads: tuple[float, ...]) -> Option:

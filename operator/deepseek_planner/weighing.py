@@ -93,10 +93,12 @@ class _Look:
         self._offerings: dict[Wiring, list[Offering]] = {}
         for offering in usable:
             self._offerings.setdefault(world.wiring(offering), []).append(offering)
+        # In a crowd shapes that could only stand beside others within the budget are left out.
+        least = max(1, deployment.constraints.min_replicas) if world.telling is Telling.NEEDED else 1
         self.survey = Survey(
             self._asked,
             [
-                (wiring, _gate(deployment, [item for item in usable if item.accelerator == wiring.accelerator]))
+                (wiring, _gate(deployment, [item for item in usable if item.accelerator == wiring.accelerator], least))
                 for wiring in self._offerings
             ],
             world.catalog,
@@ -152,9 +154,9 @@ class _Look:
         )
 
 
-def _gate(deployment: DeploymentInput, offerings: list[Offering]) -> Gate:
-    """Refuses shapes of which one replica, on the cheapest pool, is over the budget already. More of them need not be
-    of one shape, however many there must be.
+def _gate(deployment: DeploymentInput, offerings: list[Offering], least: int) -> Gate:
+    """Refuses shapes of which so many replicas, on the cheapest pool, are over the budget already. As many as there
+    must be need not be of one shape.
     """
     limit = deployment.objectives.max_usd_per_hour
     known: dict[tuple[int, bool], MicroUsd | None] = {}
@@ -164,10 +166,11 @@ def _gate(deployment: DeploymentInput, offerings: list[Offering]) -> Gate:
         if key not in known:
             hosts = [item for item in offerings if is_spread or item.gpus_per_node >= count]
             known[key] = min((cost.usd_per_accelerators_hour(item, count) for item in hosts), default=None)
-        least = known[key]
-        if least is None or least <= limit:
+        usd = known[key]
+        if usd is None or least * usd <= limit:
             return None
         # The load may take more of them: that is worked out for what passes here.
-        return over_budget(asked.named(shape), shape, f"at least 1 x {shape.name}", least, limit)
+        what = f"at least {least} x {shape.name}"
+        return over_budget(asked.named(shape), shape, what, MicroUsd(least * usd), limit)
 
     return affordable

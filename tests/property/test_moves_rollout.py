@@ -131,7 +131,8 @@ def test_service_never_falls_below_the_smaller_end(case, data):
     if move.least_serving is not None:
         floor = min(floor, move.least_serving)
     shall = sum(each.placement.replicas for each in move.targets if each.placement.capacity_type is not SPOT)
-    parts = (*(each.placement for each in move.targets), *seen.fleet.groups)
+    # An empty group of spot is deleted, and then nothing is spot that the others would be cover for.
+    parts = (*(each.placement for each in move.targets), *(each for each in seen.fleet.groups if each.paid_replicas))
     covered = min(cover(seen), shall) if any(each.capacity_type is SPOT for each in parts) else 0
     for state in states(seen, move, data.draw):
         assert serving(state) >= floor
