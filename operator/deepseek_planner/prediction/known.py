@@ -66,5 +66,4 @@ def known_architecture(model: str) -> Architecture:
 def is_confirmed(model: str) -> bool:
     """Whether a configuration of a known model was read under this name, or its shapes only taken to be the same."""
     facts = _document()[canonical(model)]
-    last = model.strip().lower().rpartition("/")[2]
-    return last not in {name.lower().rpartition("/")[2] for name in facts.get("unconfirmed", ())}
+    return layers_of(model)[0] not in {layers_of(name)[0] for name in facts.get("unconfirmed", ())}

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from deepseek_planner.prediction.architecture import Architecture, Latent, Linear
 
 R1_HIDDEN, R1_EXPERTS = 7168, 256
+"""What tells DeepSeek-V3's layers, which are R1's, from those of other models with latent attention."""
 MANY_SEQUENCES, FEW_SEQUENCES = 1024.0, 256.0
 """vLLM's default of sequences at once: the former from 70 GiB on, but not on A100 (engine/arg_utils.py of 0.32, read
 2026-11-22).

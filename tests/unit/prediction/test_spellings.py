@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deepseek_planner.prediction import spellings
-from deepseek_planner.prediction.known import canonical, known_architecture
+from deepseek_planner.prediction.known import canonical, is_confirmed, known_architecture
 from deepseek_planner.prediction.runs import parse
 from deepseek_planner.prediction.systems import system
 
@@ -32,6 +32,20 @@ ROW = {"system": "h200_sxm", "isl": "1024", "osl": "1024", "concurrency": "32", 
 def test_a_model_is_its_layers_however_it_is_called(model: str, name: str, stored: str) -> None:
     assert canonical(model) == name
     assert spellings.checkpoint_format(model) == stored
+
+
+@pytest.mark.parametrize(
+    ("model", "confirmed"),
+    [
+        ("Qwen/Qwen3-235B-A22B-Instruct-2507", False),
+        ("Qwen/Qwen3-235B-A22B-Instruct-2507-FP8", False),
+        ("Qwen/Qwen3-235B-A22B-FP8", True),
+        ("MiniMaxAI/MiniMax-M2.1", False),
+        ("nvidia/MiniMax-M2.5-NVFP4", True),
+    ],
+)
+def test_what_is_not_confirmed_of_a_model_is_not_of_its_other_formats(model: str, confirmed: bool) -> None:
+    assert is_confirmed(model) == confirmed
 
 
 @pytest.mark.parametrize("model", ["Kimi-K2", "Qwen3-33B", "Llama-3.1", "DeepSeek-V9", "gpt-oss-7b", ""])
