@@ -158,10 +158,11 @@ def cache_bytes(asked: Asked) -> float:
     Checkpoints and scripts with 8-bit or 4-bit weights keep an 8-bit cache (70b_fp8_h100_slurm.sh @2a205bb3,
     70b_fp8_b200_docker.sh @bb4c7f93, all of TensorRT-LLM's, most of SGLang's), but for block-scaled experts on Hopper
     under vLLM (minimaxm2.5_fp8_h200.sh @1cb92d21) and DeepSeek-R1 there under SGLang (dsr1_fp8_h200.sh @1cb92d21).
+    Older accelerators are taken to be like Hopper.
     """
     if asked.precision not in {"fp8", "fp4"}:
         return CACHE_16_BITS
-    if asked.precision == "fp8" and asked.generation == "hopper":
+    if asked.precision == "fp8" and asked.generation != "blackwell":
         if asked.engine == "vllm" and asked.architecture.is_sparse:
             return CACHE_16_BITS
         if asked.engine == "sglang" and asked.is_latent:
@@ -240,7 +241,7 @@ def drafted(asked: Asked, data: float) -> float:
     """Tokens drafted per step, where only a script with drafts has the run's image and sharding."""
     if not (asked.is_inferencex and asked.is_published):
         return 0.0
-    if asked.engine == "trtllm" and asked.is_latent and _is_drafted_trtllm(asked, data):
+    if asked.engine == "trtllm" and asked.is_r1 and _is_drafted_trtllm(asked, data):
         return DRAFTED_BY_DATA_PARALLEL if data > 1.0 else DRAFTED
     return DRAFTED if asked.engine == "sglang" and _is_drafted_sglang(asked) else 0.0
 
@@ -254,7 +255,7 @@ def _is_drafted_trtllm(asked: Asked, data: float) -> bool:
 
 
 def _is_drafted_sglang(asked: Asked) -> bool:
-    """Qwen3.5 in 8 bits: with 0.5.9 on four ranks, experts are whole without drafts and cut with them
+    """Qwen3.5 in 8 bits: with 0.5.9 on four ranks of B200 and B300, experts are whole without drafts and cut with them
     (qwen3.5-fp8-b200-sglang and -mtp in nvidia-master.yaml @35d4bb36); on H200 the image of 0.5.10 is the drafting
     script's alone (@28752f61).
     """
@@ -262,7 +263,8 @@ def _is_drafted_sglang(asked: Asked) -> bool:
         return False
     if asked.generation == "hopper":
         return asked.release >= (0, 5, 10)
-    return asked.release == (0, 5, 9) and asked.ranks == 4.0 and asked.expert_parallel == 1.0
+    is_small = asked.ranks == 4.0 and asked.expert_parallel == 1.0
+    return asked.system in {"b200_sxm", "b300_sxm"} and asked.release == (0, 5, 9) and is_small
 
 
 def is_block(asked: Asked) -> bool:
@@ -288,7 +290,7 @@ def is_slow_prefill(asked: Asked) -> bool:
     """Inferred from the runs: DeepSeek-R1 in 8 bits on B300 under SGLang 0.5.10 takes seconds for prompts of 8192 and
     the usual time for prompts of 1024, so what grows with the square of the prompt is slow.
     """
-    return asked.engine == "sglang" and asked.is_latent and asked.precision == "fp8" and asked.is_b300_script
+    return asked.engine == "sglang" and asked.is_r1 and asked.precision == "fp8" and asked.is_b300_script
 
 
 def data_parallel(asked: Asked, stated: float, expert_parallel: float) -> float:

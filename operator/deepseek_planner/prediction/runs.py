@@ -156,7 +156,7 @@ def _ranks(row: Mapping[str, str]) -> tuple[float, float]:
     parallel = max(data, 1.0)
     if not tensor:
         tensor = max(gpus // parallel, 1.0)
-    elif data > 1.0 and gpus == tensor and gpus % data == 0.0:
+    elif data > 1.0 and 0.0 < gpus < tensor * data and gpus % data == 0.0:
         tensor = gpus / data
     return tensor, number(row, "attn_dp", UNMEASURED)
 
@@ -174,7 +174,7 @@ def parse(row: Mapping[str, str], architecture: Architecture, model: str, *, dou
     ranks = tensor * max(data if isfinite(data) else 1.0, 1.0)
     expert_parallel = max(number(row, "moe_ep", 1.0), 1.0) if architecture.is_sparse else 1.0
     input_tokens, output_tokens = number(row, "isl", UNMEASURED), number(row, "osl", UNMEASURED)
-    engine, version = spellings.engine(row.get("backend") or ""), (row.get("measured_engine_version") or "").strip()
+    engine, version = spellings.engine(row.get("backend") or ""), spellings.said(row.get("measured_engine_version"))
     precision, is_block = precision_of(row, architecture), spellings.is_block_scaled(row.get("precision") or "")
     # Only a run that was published may be taken for one of its publisher's scripts.
     is_published = bool(identifier)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-ABSENT = frozenset({"", "nan", "none", "null", "na", "n/a", "auto", "-"})
+ABSENT = frozenset({"", "nan", "none", "null", "na", "n/a", "auto", "unknown", "-"})
 """Cells that say nothing."""
 
 FORMATS = {
@@ -20,9 +20,13 @@ FORMATS = {
     "fp8e4m3": "fp8",
     "fp8static": "fp8",
     "fp8dynamic": "fp8",
+    "fp8pertensor": "fp8",
+    "fp8w8a8": "fp8",
+    "w8a8fp8": "fp8",
     "mxfp8": "fp8",
     "nvfp4": "fp4",
     "mxfp4": "fp4",
+    "modeloptfp4": "fp4",
     "w4a8mxfp4mxfp8": "fp4",
     "w4a8mxfp4fp8": "fp4",
     "w4a16mxfp4": "fp4",
@@ -34,8 +38,13 @@ FORMATS = {
     "int4awq": "int4",
     "w4a8awq": "int4",
     "awq": "int4",
+    "awqint4": "int4",
+    "awqmarlin": "int4",
     "gptq": "int4",
+    "gptqint4": "int4",
+    "gptqmarlin": "int4",
     "w8a8": "int8",
+    "w8a8int8": "int8",
     "int8wo": "int8",
     "int8sq": "int8",
 }
@@ -50,6 +59,8 @@ ENGINES = {
     "sgl": "sglang",
     "dynamosglang": "sglang",
     "dynamovllm": "vllm",
+    "vllmv1": "vllm",
+    "trtllmpytorch": "trtllm",
 }
 
 CHECKPOINT_FORMATS = (
@@ -71,9 +82,11 @@ _EDITIONS = frozenset(
     {"instruct", "chat", "base", "it", "hf", "thinking", "terminus", "meta", "moe"} | {"2507", "0528", "0324", "0905"}
 )
 """Words that say how a model was trained on, and nothing about its layers."""
-_STORED = frozenset({word for word, _ in CHECKPOINT_FORMATS} | {"dynamic", "static", "pertensor", "block", "v2"})
+_STORED = frozenset(
+    {word for word, _ in CHECKPOINT_FORMATS} | {"dynamic", "static", "pertensor", "block", "v2", "w", "a"}
+)
 """Words that say how its weights are stored."""
-_COMMON = re.compile(r"(16|24|48|80|141|180|192|288)gb|hbm\d?e?|nvl\d+|sxm\d?|nvidia|tensor|core|gpu")
+_COMMON = re.compile(r"(16|24|48|80|141|180|192|288)gb|hbm\d?e?|nvl\d+|sxm\d?|nvidia|tesla|tensor|core|gpu|ac")
 """Words of accelerators' names that tell none from another: what all of a kind have, or most. ``40gb`` and ``32gb`` do.
 """
 
@@ -81,6 +94,12 @@ _COMMON = re.compile(r"(16|24|48|80|141|180|192|288)gb|hbm\d?e?|nvl\d+|sxm\d?|nv
 def is_absent(text: str) -> bool:
     """Whether a cell says nothing."""
     return text.strip().lower() in ABSENT
+
+
+def said(text: str | None) -> str:
+    """What a cell says; empty where it says nothing."""
+    found = (text or "").strip()
+    return "" if is_absent(found) else found
 
 
 def squashed(text: str) -> str:
@@ -112,7 +131,7 @@ def engine(text: str) -> str:
     """``vllm``, ``sglang``, ``trtllm``, or what the cell says; vLLM where it says nothing."""
     if is_absent(text):
         return "vllm"
-    name = squashed(text)
+    name = squashed(text.partition("(")[0])
     return ENGINES.get(name, name)
 
 

@@ -51,6 +51,30 @@ def test_attention_is_data_parallel_by_script_for_the_model_of_the_script_alone(
     assert run(model, **cells).sharding.data == 1
 
 
+@pytest.mark.parametrize("model", ["moonshotai/Kimi-K2.5", "zai-org/GLM-5", "deepseek-ai/DeepSeek-V3.2"])
+def test_drafts_and_a_slow_kernel_are_of_the_model_that_was_seen_to_have_them(model: str) -> None:
+    drafts = {"precision": "fp4", "id": "b200_x", "measured_engine_version": "1.2.0rc6.post3", "concurrency": 8}
+    slow = {"precision": "fp8", "id": "b300_x", "measured_engine_version": "0.5.10.post1", "isl": 8192}
+    r1 = "deepseek-ai/DeepSeek-V3"
+
+    assert run(r1, "b200_sxm", **drafts).harness.drafted
+    assert not run(model, "b200_sxm", **drafts).harness.drafted
+    assert run(r1, "b300_sxm", "sglang", **slow).harness.is_slow_prefill
+    assert not run(model, "b300_sxm", "sglang", **slow).harness.is_slow_prefill
+
+
+@pytest.mark.parametrize("version", ["", "nan", "None", "unknown"])
+def test_a_version_that_is_not_said_is_not_said_in_any_spelling(version: str) -> None:
+    found = run("deepseek-ai/DeepSeek-V3", "b200_sxm", "sglang", precision="fp4", measured_engine_version=version)
+
+    assert found.version == ""
+
+
+@pytest.mark.parametrize("system", ["a100_sxm", "l40s", "h200_sxm"])
+def test_older_accelerators_keep_the_cache_that_newer_ones_do(system: str) -> None:
+    assert run("zai-org/GLM-4.5-Air", system, "vllm", 4, precision="fp8", id="x").harness.cache_bytes == 2.0
+
+
 def test_experts_in_four_bits_are_read_as_fast_by_releases_that_say_their_version_and_those_that_do_not() -> None:
     """The tables of 0.19 time a kernel for them that reads a fifth of what memory gives."""
     old, new = (curve_set("h200_sxm", engine)["experts:int4"] for engine in ("vllm@0.19", "vllm"))

@@ -65,6 +65,7 @@ def test_a_model_of_other_layers_is_none_of_the_known_ones(model: str) -> None:
         ("gb200_nvl72", "gb200"),
         ("L4-24GB", "l4"),
         ("T4-16GB", "t4"),
+        ("Tesla T4", "t4"),
     ],
 )
 def test_an_accelerator_is_known_by_what_tells_it_from_others(text: str, name: str) -> None:
@@ -83,6 +84,8 @@ def test_an_accelerator_of_another_kind_is_refused(text: str) -> None:
         ("fp8_block", "fp8"),
         ("FP8", "fp8"),
         ("w4afp8", "int4"),
+        ("fp8_w8a8", "fp8"),
+        ("awq-int4", "int4"),
         ("int4 w4a16 (AWQ)", "int4"),
         ("fp4 (nvfp4)", "fp4"),
         ("w4a8_mxfp4_mxfp8", "fp4"),
@@ -124,7 +127,15 @@ def test_a_row_without_a_format_is_of_the_checkpoints_own(model: str, precision:
 
 @pytest.mark.parametrize(
     ("text", "engine"),
-    [("TRT-LLM", "trtllm"), ("dynamo-trt", "trtllm"), ("sgl", "sglang"), ("nan", "vllm"), ("vLLM", "vllm")],
+    [
+        ("TRT-LLM", "trtllm"),
+        ("vllm (0.11)", "vllm"),
+        ("tensorrt-llm (pytorch)", "trtllm"),
+        ("dynamo-trt", "trtllm"),
+        ("sgl", "sglang"),
+        ("nan", "vllm"),
+        ("vLLM", "vllm"),
+    ],
 )
 def test_an_engine_is_known_by_its_short_names(text: str, engine: str) -> None:
     assert spellings.engine(text) == engine
@@ -140,6 +151,7 @@ def test_an_engine_that_nobody_measured_is_refused_and_not_taken_for_another() -
     [
         ({"tp": "8", "attn_dp": "8", "gpus": "8"}, 1, 8, 8),
         ({"tp": "8", "attn_dp": "4", "gpus": "8"}, 2, 4, 8),
+        ({"tp": "4", "attn_dp": "8", "gpus": "8"}, 1, 8, 8),
         ({"tp": "1", "attn_dp": "8", "gpus": "8"}, 1, 8, 8),
         ({"tp": "2", "attn_dp": "4", "gpus": "8"}, 2, 4, 8),
         ({"tp": "", "attn_dp": "", "gpus": "8"}, 8, 1, 8),
