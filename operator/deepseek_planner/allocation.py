@@ -128,7 +128,7 @@ class Allotment:
     shared_with: tuple[DeploymentKey, ...] = ()
     """Deployments of its own priority that do."""
     would_do_first: bool = False
-    """Whether it would be served whole if it came before all of those."""
+    """Whether it surely would be served whole if it came before all of those."""
     would_do_nodes: tuple[tuple[str, int], ...] = ()
     """By pool: more nodes with which it would be served whole."""
     would_do_usd_per_hour: MicroUsd | None = None

@@ -35,7 +35,9 @@ class Lack(NamedTuple):
     shared_with: tuple[DeploymentKey, ...]
     """Of the same."""
     is_whole_first: bool = False
-    """Whether it would be served whole if it came before all of them."""
+    """Whether it would have the fleet that it has alone, and so be served whole, if it came before all of them. Another
+    fleet may do where that one costs more than the limit: then this says too little.
+    """
     nodes: tuple[tuple[str, int], ...] = ()
     """More of them, by pool, with which it would be served whole."""
     usd_per_hour: MicroUsd | None = None
