@@ -6,7 +6,6 @@ on demand, where losses of spot ask for it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from deepseek_planner import covered, risk
@@ -18,7 +17,7 @@ from deepseek_planner.hardware import CapacityType, Offering
 from deepseek_planner.market import CROWD, Buyer, Fleet, Market, Purchase, Quote, Replicas
 from deepseek_planner.options import Option
 from deepseek_planner.plan import Rejection, RejectionReason
-from deepseek_planner.units import MicroUsd, format_usd, format_usd_allowed, format_usd_needed
+from deepseek_planner.units import MicroUsd, format_usd, format_usd_allowed, format_usd_needed, whole
 
 MORE_AT_MOST = 2
 """Replicas beyond twice the needed ones that are tried against losses before a fleet is refused."""
@@ -204,7 +203,7 @@ def _reached(market: Market, buyer: Buyer, option: Option, parts: Sequence[tuple
 
 def _left(buyer: Buyer, option: Option) -> int:
     """Replicas that must be left for the rate."""
-    return math.ceil(buyer.requests_per_min / 60 / option.capacity.rate_per_s - 1e-9)
+    return whole(buyer.requests_per_min / 60 / option.capacity.rate_per_s)
 
 
 def _too_risky(plain: Fleet, before: float, most: int, best: float, asked: float) -> Rejection:

@@ -29,6 +29,7 @@ from typing import NamedTuple
 from deepseek_planner.demand import Demand, Measured
 from deepseek_planner.hardware import Offering
 from deepseek_planner.snapshot import DeploymentInput, Policy
+from deepseek_planner.units import whole
 
 DECLARED = "declared"
 MEASURED = "measured"
@@ -184,10 +185,10 @@ def replicas_needed(
     shrink only as far as leaves headroom: a load that wobbles around what a number of replicas serves moves nothing
     twice. What would replace them must have the headroom from the start.
     """
-    plain = _whole(requests_per_min / per_replica)
+    plain = whole(requests_per_min / per_replica)
     if running is None:
         return plain
-    spare = _whole(with_headroom(requests_per_min, peak=peak, percent=headroom_percent, roots=roots) / per_replica)
+    spare = whole(with_headroom(requests_per_min, peak=peak, percent=headroom_percent, roots=roots) / per_replica)
     return max(plain, min(running, spare)) if running else max(plain, spare)
 
 
@@ -208,11 +209,6 @@ def with_headroom(requests_per_min: float, *, peak: float, percent: int, roots: 
     square ``roots`` of it.
     """
     return min(peak, requests_per_min + max(requests_per_min * percent / 100, roots * math.sqrt(requests_per_min)))
-
-
-def _whole(replicas: float) -> int:
-    # A tolerance, or a rate that is exactly what n replicas serve would ask for one more by its last binary digit.
-    return math.ceil(replicas - 1e-9)
 
 
 def _rounded_up(rate: float, peak: float) -> float:

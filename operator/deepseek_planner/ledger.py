@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from deepseek_planner.models import ModelSpec, Precision
 from deepseek_planner.options import Option
 from deepseek_planner.plan import Rejection
 from deepseek_planner.snapshot import Routing, Shape
-from deepseek_planner.units import MicroUsd
+from deepseek_planner.units import MicroUsd, whole
 from deepseek_planner.world import Telling, World
 
 
@@ -195,7 +194,7 @@ def _weighed(
         why = refusals[0]
         replicas, hourly = why.replicas, why.usd_per_hour
         if not replicas or hourly is None:
-            replicas = max(1, math.ceil(rate / 60 / option.capacity.rate_per_s - 1e-9))
+            replicas = max(1, whole(rate / 60 / option.capacity.rate_per_s))
             hourly = MicroUsd(replicas * min(cost.usd_per_replica_hour(item, option.shape) for item in offerings))
         would = Bought("", None, replicas, hourly, hourly)
         return Weighed(model, option.shape, (would,), option.prediction(rate / 60, replicas=replicas), why)

@@ -7,6 +7,7 @@ unit is the end of the name (``_s``, ``_bytes``, ``_flops``, ``_per_s``).
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import NewType
@@ -67,3 +68,9 @@ def format_usd_allowed(amount: MicroUsd) -> str:
 def _written(amount: MicroUsd, rounding: str) -> str:
     quantum = Decimal("0.01") if amount >= MICRO_PER_USD or amount == 0 else Decimal("0.0001")
     return str(usd(amount).quantize(quantum, rounding))
+
+
+def whole(replicas: float) -> int:
+    """Whole replicas that carry as much as these parts of some would."""
+    # A tolerance, or a rate that is exactly what n replicas serve would ask for one more by its last binary digit.
+    return math.ceil(replicas - 1e-9)

@@ -16,9 +16,10 @@ from deepseek_planner.hardware import Offering
 from deepseek_planner.ledger import Ledger, Place, best_of_each, distinct
 from deepseek_planner.legal import Laid, Wiring
 from deepseek_planner.market import Buyer, Fleet, Quote, in_order, quotes
-from deepseek_planner.options import Enough, Gate, Option, Survey, weigh
+from deepseek_planner.options import Option
 from deepseek_planner.plan import Rejection
 from deepseek_planner.snapshot import DeploymentInput, Routing, Shape
+from deepseek_planner.survey import Enough, Gate, Survey, weigh
 from deepseek_planner.units import MicroUsd
 from deepseek_planner.world import Telling, World
 

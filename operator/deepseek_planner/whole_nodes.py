@@ -13,10 +13,9 @@ from deepseek_planner.fleets import fleets
 from deepseek_planner.hardware import CapacityType, Offering
 from deepseek_planner.idle import idle_usd_per_hour, parts_of
 from deepseek_planner.market import Buyer, Fleet, Quote
-from deepseek_planner.mix.asks import whole
 from deepseek_planner.mixing import Mix
 from deepseek_planner.options import Option
-from deepseek_planner.units import MicroUsd
+from deepseek_planner.units import MicroUsd, whole
 from deepseek_planner.weighing import Outcome
 from deepseek_planner.world import World
 

@@ -18,11 +18,12 @@ from deepseek_planner.demand import (
 )
 from deepseek_planner.hardware import CapacityType, InterNode, Offering, Price
 from deepseek_planner.legal import Wiring
-from deepseek_planner.options import Option, Survey, weigh
-from deepseek_planner.plan import DeploymentPlan, Rejection
+from deepseek_planner.options import Option
+from deepseek_planner.plan import DeploymentPlan, Rejection, RejectionReason
 from deepseek_planner.risk import RESERVED_DIVISOR
 from deepseek_planner.search import plan
 from deepseek_planner.snapshot import Constraints, DeploymentInput, DeploymentKey, Policy, Snapshot
+from deepseek_planner.survey import Survey, weigh
 from deepseek_planner.units import micro_usd
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
@@ -85,6 +86,11 @@ def offering(accelerator: str, usd: str | None, pool: str = "", **changed: Any) 
 
 def snapshot(*deployments: DeploymentInput, offerings: tuple[Offering, ...], multi_node: bool = False) -> Snapshot:
     return Snapshot(now=NOW, deployments=deployments, offerings=offerings, multi_node=multi_node)
+
+
+def reasons(found: DeploymentPlan) -> set[RejectionReason]:
+    """Why alternatives were refused."""
+    return {item.reason for item in found.rejections}
 
 
 def weighed_usd(found: DeploymentPlan) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -96,8 +95,3 @@ def is_spot(offer: Offer) -> bool:
 def cheapest_first(offer: Offer) -> Order:
     """What comes before another is no dearer, and of equal dollars no larger."""
     return offer.expected_usd_per_hour, offer.usd_per_hour, offer.accelerators, offer.nodes
-
-
-def whole(replicas: float) -> int:
-    """Replicas that carry as much as so many would, in parts."""
-    return math.ceil(replicas - TOLERANCE)

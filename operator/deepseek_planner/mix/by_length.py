@@ -14,9 +14,9 @@ from deepseek_planner.mix.asks import (
     cheapest_first,
     factors,
     is_spot,
-    whole,
 )
 from deepseek_planner.mix.packing import Rows
+from deepseek_planner.units import whole
 
 
 def found(ask: Ask, rows: Rows) -> tuple[tuple[Item, ...], list[tuple[Mode, ...]]]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from deepseek_planner.mix.asks import FULL, Mode, Seeker, whole
+from deepseek_planner.mix.asks import FULL, Mode, Seeker
+from deepseek_planner.units import whole
 
 MOST = 48
 """Droughts that are looked at: the largest. Fewer bound less and are as right."""

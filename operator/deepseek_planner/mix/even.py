@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from deepseek_planner.allocation import Ask
 from deepseek_planner.hardware import CapacityType
-from deepseek_planner.mix.asks import FULL, Item, Mode, factors, whole
+from deepseek_planner.mix.asks import FULL, Item, Mode, factors
 from deepseek_planner.mix.packing import Rows, Seat
+from deepseek_planner.units import whole
 
 ENDLESS = 1 << 60
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from deepseek_planner.allocation import Ask
 from deepseek_planner.mix import by_length, even
-from deepseek_planner.mix.asks import FULL, PARTS, Item, Mode, Seeker, whole
+from deepseek_planner.mix.asks import FULL, PARTS, Item, Mode, Seeker
 from deepseek_planner.mix.lattice import Counts, fits, holds, spot_is_within
 from deepseek_planner.mix.packing import Rows
 from deepseek_planner.mix.spread import Spread
 from deepseek_planner.snapshot import Routing
+from deepseek_planner.units import whole
 
 
 def seeker(ask: Ask, number: int, rows: Rows) -> Seeker:

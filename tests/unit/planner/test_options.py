@@ -11,10 +11,11 @@ from deepseek_planner.demand import classes
 from deepseek_planner.hardware import InterNode, IntraNode
 from deepseek_planner.legal import Wiring
 from deepseek_planner.models import Precision
-from deepseek_planner.options import Enough, Option, Survey, weigh
+from deepseek_planner.options import Option
 from deepseek_planner.plan import Rejection, RejectionReason
 from deepseek_planner.precision import loss_rank
 from deepseek_planner.snapshot import DeploymentInput, Shape
+from deepseek_planner.survey import Enough, Survey, weigh
 from support.planning import CATALOG, demand, deployment, lengths, objectives, weighed
 
 QWEN_7B, QWEN_32B = "deepseek-r1-distill-qwen-7b", "deepseek-r1-distill-qwen-32b"
