@@ -13,6 +13,7 @@ FOLDER = Path(os.environ.get("DEEPSEEK_DATA", "")) / "request_traces"
 OURS, BEFORE = "level, rise and noise (the planner's)", "busiest minute + 1.645 √"
 
 
+# Others' traces, hundreds of thousands of requests: named and not shipped. CI has them.
 @pytest.mark.skipif(not FOLDER.is_dir(), reason="DEEPSEEK_DATA names no folder with request_traces/ in it")
 @pytest.mark.parametrize(("name", "least"), [("Azure 2023, conversation", 0.65), ("Mooncake 2025, conversation", 0.95)])
 def test_real_conversations_are_covered_more_often_than_before_for_little_more(name, least):

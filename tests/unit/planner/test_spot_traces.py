@@ -57,7 +57,7 @@ class TestDeriving:
 @pytest.fixture(scope="module")
 def public() -> list[Trace]:
     folder = Path(os.environ.get("DEEPSEEK_DATA", "")) / "spot_traces"
-    if not (folder / "traces_index.csv").is_file():  # without a licence, they may not lie in here
+    if not (folder / "traces_index.csv").is_file():  # without a licence, they may not lie in here; CI has them
         pytest.skip("DEEPSEEK_DATA names no folder with spot_traces/ in it")
     return spot_traces.read(folder)
 

@@ -152,6 +152,7 @@ async def test_a_killed_engine_ends_the_pod_as_a_failure(tmp_path: Path) -> None
     ("fault", "reason", "message"),
     [
         ("ends-at-start", Reason.ENGINE_START_FAILED, "ValueError: No available memory for the cache blocks"),
+        # What the scripted engine says in the words of one that lacks a kernel.
         ("cannot-generate", Reason.ENGINE_START_FAILED, "answers /health and cannot generate: .*NotImplementedError"),
         ("wrong-logits", Reason.WRONG_LOGITS, r"= 1\.000 nats"),
         ("unhealthy", Reason.ENGINE_CRASHED, "unhealthy"),
